@@ -218,11 +218,25 @@ async fn the_dashboard_can_be_read_by_everyone_and_on_a_telephone() {
     }
     let address = server.url().trim_start_matches("http://").parse().expect("an address");
     let server_of_pages = checked(address, CHECK_DASHBOARD).await;
-    for page in ["", "tasks?label=customer%3D7", "queues"] {
-        let url = format!("http://{server_of_pages}/ui/{page}");
-        for size in ["1440,900", "500,900"] {
-            assert_fit(&server, &url, size, 40).await;
-        }
+    let page = |page: &str| format!("http://{server_of_pages}/ui/{page}");
+    for (path, size) in [
+        ("", "1440,900"),
+        ("", "500,900"),
+        ("tasks?label=customer%3D7", "1440,900"),
+        ("tasks?label=customer%3D7", "500,900"),
+        ("task?id=a%2Fb", "1440,900"),
+        ("task?id=a%2Fb", "500,900"),
+        ("edit?id=a%2Fb", "500,900"),
+        ("new", "500,900"),
+        ("failures", "500,900"),
+        ("queues", "1440,900"),
+        ("queue?name=mail%2Fout", "500,900"),
+        ("workers", "500,900"),
+        ("schedules", "500,900"),
+        ("schedule-edit", "500,900"),
+        ("cluster", "500,900"),
+    ] {
+        assert_fit(&server, &page(path), size, 20).await;
     }
     let Visit { requests, .. } = visit(&server, "/").await;
     let elsewhere: Vec<_> = requests.iter().filter(|url| !url.starts_with(&server.url())).collect();

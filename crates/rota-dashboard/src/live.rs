@@ -34,6 +34,9 @@ const BEAT: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(10);
 /// Time without a frame after which a comment shows that the stream lives.
 const QUIET: Duration = Duration::from_secs(15);
+/// Maximum number of events to read between two frames. Further ones cannot tell more than that something changed, so
+/// they wait, and if they become too many, the API drops them and says so with one `reset`.
+const EVENTS: u32 = 256;
 /// Pause before the stream from the API is opened again.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Maximum number of streams. A browser has one for all its tabs.
@@ -107,7 +110,7 @@ impl Live {
     async fn follow(&self, api: &Api) -> Result<(), Status> {
         let mut events: Streaming<Event> =
             api.events().watch_events(WatchEventsRequest::default()).await?.into_inner();
-        let mut dirty = [false; TOPICS.len()];
+        let (mut dirty, mut read) = ([false; TOPICS.len()], 0);
         let (mut beat, mut look) = (interval(BEAT), interval(LOOK));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,14 +122,18 @@ impl Live {
                         return Ok(());
                     }
                     self.tell(std::mem::take(&mut dirty));
+                    read = 0;
                 }
                 _ = look.tick() => {
                     dirty[topic("queues")] = true;
                     dirty[topic("workers")] = true;
                     dirty[CLUSTER] = true;
                 }
-                event = events.message() => match event? {
-                    Some(event) => mark(&mut dirty, &event),
+                event = events.message(), if read < EVENTS => match event? {
+                    Some(event) => {
+                        mark(&mut dirty, &event);
+                        read += 1;
+                    }
                     None => return Ok(()),
                 },
             }
