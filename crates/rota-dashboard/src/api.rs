@@ -9,10 +9,9 @@ use std::{
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};
 use rota_proto::v1::{
-    calendar_service_client::CalendarServiceClient, event_service_client::EventServiceClient,
-    queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
-    server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
-    worker_service_client::WorkerServiceClient,
+    event_service_client::EventServiceClient, queue_service_client::QueueServiceClient,
+    schedule_service_client::ScheduleServiceClient, server_service_client::ServerServiceClient,
+    task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
 };
 use tower::{Service, util::BoxCloneSyncService};
 
@@ -57,7 +56,6 @@ macro_rules! clients {
     ($($name:ident $client:ident;)*) => {
         impl Api {
             $(
-                #[allow(dead_code, reason = "pages that follow use the other services")]
                 #[doc = concat!("A [`", stringify!($client), "`].")]
                 pub(crate) fn $name(&self) -> $client<Self> {
                     $client::new(self.clone()).max_decoding_message_size(ANSWER_BYTES)
@@ -72,7 +70,6 @@ clients! {
     queues QueueServiceClient;
     workers WorkerServiceClient;
     schedules ScheduleServiceClient;
-    calendars CalendarServiceClient;
     server ServerServiceClient;
     events EventServiceClient;
 }

@@ -40,7 +40,6 @@ pub(crate) fn pair(name: &'static str) -> (&'static str, String) {
 }
 
 /// The parameter for a text with a number.
-#[allow(dead_code, reason = "pages that follow change many tasks at once")]
 pub(crate) fn counted(name: &'static str, count: u64) -> (&'static str, String) {
     debug_assert!(text(name).is_some(), "{name} is no text");
     (PARAMETER, format!("{name}.{count}"))

@@ -49,7 +49,6 @@ impl Pairs {
     }
 
     /// All values of this name.
-    #[allow(dead_code, reason = "pages that follow have forms with several values of a name")]
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }

@@ -1,8 +1,6 @@
 //! What pages are made of: one function for each part. All text is escaped, and text of users is isolated, so that its
 //! direction cannot change what stands beside it.
 
-#![allow(dead_code, unused_imports, reason = "parts for the pages that follow")]
-
 mod chart;
 mod icons;
 mod panel;
@@ -10,7 +8,7 @@ mod text;
 mod tree;
 mod value;
 
-pub(crate) use chart::{share, sparkline};
+pub(crate) use chart::share;
 pub(crate) use icons::icon;
 pub(crate) use panel::{
     Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,

@@ -9,8 +9,6 @@ use rota_proto::{
     v1::{Task, TaskStatus},
 };
 
-use super::name;
-
 /// A time in UTC. The script shows it as the reader chose.
 pub(crate) fn time(at: Date) -> Markup {
     let exact = at.to_string();
@@ -96,11 +94,6 @@ pub(crate) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, Option<Markup>)
             }
         }
     }
-}
-
-/// A fact that is a name of users.
-pub(crate) fn named(text: Option<&str>) -> Option<Markup> {
-    text.filter(|text| !text.is_empty()).map(name)
 }
 
 #[cfg(test)]

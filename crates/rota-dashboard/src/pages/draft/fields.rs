@@ -147,18 +147,7 @@ impl Form<'_> {
     }
 
     fn attempts(&self) -> Markup {
-        const NAMES: [&str; 9] = [
-            "timeout",
-            "retention",
-            "retry.max_attempts",
-            "retry.initial",
-            "retry.multiplier",
-            "retry.max",
-            "retry.jitter",
-            "retry.max_lost",
-            "retry.max_snoozes",
-        ];
-        let is_open = NAMES.iter().any(|name| self.faults.of(name).next().is_some());
+        let is_open = super::ATTEMPTS.iter().any(|name| self.faults.of(name).next().is_some());
         let jitter = [("", "default"), ("full", "full"), ("none", "none")];
         html! {
             details.more open[is_open] {

@@ -212,31 +212,28 @@ pub(super) fn is_editable(payload: &[u8]) -> bool {
     payload.len() <= EDITED && !matches!(Content::of(payload), Some(Content::Bytes(_)))
 }
 
+/// The fields about attempts, which the form folds.
+const ATTEMPTS: [&str; 9] = [
+    "timeout",
+    "retention",
+    "retry.max_attempts",
+    "retry.initial",
+    "retry.multiplier",
+    "retry.max",
+    "retry.jitter",
+    "retry.max_lost",
+    "retry.max_snoozes",
+];
+
 /// The fields that were changed, of those that the form has.
 pub(super) fn changed(before: &Pairs, typed: &Pairs) -> Vec<&'static str> {
-    const PARTS: [&str; 16] = [
-        "description",
-        "payload",
-        "labels",
-        "priority",
-        "run_at",
-        "delay",
-        "expires_at",
-        "timeout",
-        "retention",
-        "retry.max_attempts",
-        "retry.initial",
-        "retry.multiplier",
-        "retry.max",
-        "retry.jitter",
-        "retry.max_lost",
-        "retry.max_snoozes",
-    ];
+    const PARTS: [&str; 7] =
+        ["description", "payload", "labels", "priority", "run_at", "delay", "expires_at"];
     let text = |pairs: &Pairs, name: &str| pairs.get(name).map(lines).unwrap_or_default();
     let is_changed = |name: &&str| {
         typed.all(name).next().is_some() && text(before, name).trim() != text(typed, name).trim()
     };
-    PARTS.into_iter().filter(is_changed).collect()
+    PARTS.into_iter().chain(ATTEMPTS).filter(is_changed).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use crate::{
 };
 
 /// A table of tasks. Other pages show their tasks with it as well.
-#[allow(dead_code, reason = "for the pages that follow")]
 pub(crate) fn table(tasks: &[Task]) -> Markup {
     of_rows(tasks, false)
 }
