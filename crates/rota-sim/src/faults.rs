@@ -153,8 +153,9 @@ impl Run {
         self.tell_clock(endpoint, false);
         let skew_ms = self.machines[endpoint.0].skew_ms();
         let audit = &mut self.world.lock().audit;
+        let believed_ms = audit.clocks.believed_ms(endpoint, self.now_us);
         audit.ahead_ms = audit.ahead_ms.max(skew_ms);
-        audit.behind_ms = audit.behind_ms.max(-skew_ms);
+        audit.behind_ms = audit.behind_ms.max(-skew_ms.min(believed_ms));
     }
 
     /// Tells the auditor how far a clock is off, and whether a process begins with it.

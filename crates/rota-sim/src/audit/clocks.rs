@@ -74,6 +74,12 @@ impl Clocks {
         settings.push(Setting { since_us: now_us, skew_ms, believed_us, before_ms });
     }
 
+    /// How far the date is off that a node believes now.
+    pub(crate) fn believed_ms(&self, endpoint: Endpoint, now_us: u64) -> i64 {
+        let last = self.0.get(&endpoint).and_then(|settings| settings.last());
+        last.map_or(0, |setting| setting.believed_at(now_us))
+    }
+
     /// Whether a node may not have believed its clock at some time between these moments.
     pub(super) fn was_in_doubt(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> bool {
         let within = self.within(endpoint, from_us, to_us);
@@ -125,6 +131,10 @@ mod tests {
         clocks.set(300, NODE, 21_000 + DAY_MS, SetWhile::Running);
         assert_eq!(clocks.ahead_ms(NODE, 300, 399), 21_000);
         assert!(clocks.was_any_in_doubt(300, 399));
+        // Set back by a minute, its date is behind, though its clock is ahead.
+        clocks.set(350, NODE, DAY_MS - 39_000, SetWhile::Running);
+        assert_eq!(clocks.believed_ms(NODE, 350), -39_000);
+        assert_eq!(clocks.believed_ms(NODE, 300 + HELD_US), DAY_MS - 39_000);
         clocks.set(400, NODE, 0, SetWhile::Running);
         assert!(!clocks.was_any_in_doubt(401, 1000));
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
