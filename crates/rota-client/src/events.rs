@@ -1,27 +1,21 @@
 //! Events: changes of tasks, queues, workers and schedules, as a stream that reconnects by itself.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use rota_proto::operations::Operation;
 use rota_proto::v1::{self, event_service_client::EventServiceClient};
-use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
 use crate::{
     client::{ANSWER_BYTES, Client},
-    error::{ClientError, ErrorKind},
+    error::ClientError,
+    follow::{Followed, Next, Source, Step, follow},
 };
-
-/// Time without a message after which a connection counts as broken. The server sends one every 15 seconds.
-pub(crate) const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before the stream reconnects. It doubles while connections break at once.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Selects events. An event matches if it has every property that the filter names: a filter with a queue selects
 /// events of the queue and its tasks, and none of workers. Empty selects all events.
@@ -126,7 +120,7 @@ impl From<v1::WatchEventsRequest> for EventFilter {
 /// - An error means that the stream could not reconnect within [`Builder::patience`](crate::Builder::patience). It
 ///   tries again when it is polled again. It ends after an error that no retry can help.
 #[must_use = "streams do nothing unless polled"]
-pub struct Events(Pin<Box<dyn Stream<Item = Result<v1::Event, ClientError>> + Send>>);
+pub struct Events(Followed<v1::Event>);
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -152,77 +146,22 @@ impl Events {
 impl Client {
     /// Streams events that match a filter, as they become durable. Connects when it is first polled.
     pub fn events(&self, filter: EventFilter) -> Events {
-        let watching = Watching {
-            client: self.clone(),
-            request: filter.0,
-            stream: None,
-            was_ready: false,
-            is_over: false,
-            rest: Rest::default(),
-        };
-        Events(Box::pin(stream::unfold(watching, |mut watching| async move {
-            let event = watching.next().await?;
-            Some((event, watching))
-        })))
+        let source = EventSource { request: filter.0, was_ready: false };
+        Events(follow(self.clone(), source))
     }
 }
 
-struct Watching {
-    client: Client,
+struct EventSource {
     /// With the id of the last received event.
     request: v1::WatchEventsRequest,
-    stream: Option<Streaming<v1::Event>>,
     was_ready: bool,
-    is_over: bool,
-    rest: Rest,
 }
 
-impl Watching {
-    async fn next(&mut self) -> Option<Result<v1::Event, ClientError>> {
-        while !self.is_over {
-            let Some(stream) = &mut self.stream else {
-                match self.connect().await {
-                    Ok(stream) => self.stream = Some(stream),
-                    Err(error) => {
-                        self.is_over = is_final(&error);
-                        return Some(Err(error));
-                    }
-                }
-                continue;
-            };
-            let Ok(Ok(Some(event))) = timeout(SILENCE, stream.message()).await else {
-                self.client.next_node();
-                self.reconnect().await;
-                continue;
-            };
-            if !event.id.is_empty() {
-                self.request.last_event_id = Some(event.id.clone());
-            }
-            match event.r#type.as_str() {
-                "ready" if std::mem::replace(&mut self.was_ready, true) => {}
-                "heartbeat" => self.rest.over(),
-                "end" => {
-                    if event.reason.as_deref() == Some("shutting_down") {
-                        self.client.next_node();
-                    }
-                    self.reconnect().await;
-                }
-                "ready" => return Some(Ok(event)),
-                "reset" => {
-                    self.was_ready = true;
-                    return Some(Ok(event));
-                }
-                _ => {
-                    self.rest.over();
-                    return Some(Ok(event));
-                }
-            }
-        }
-        None
-    }
+impl Source for EventSource {
+    type Message = v1::Event;
 
-    async fn connect(&self) -> Result<Streaming<v1::Event>, ClientError> {
-        let (repeat, timeout) = (Operation::WatchEvents.repeat(), self.client.request_timeout);
+    async fn connect(&self, client: &Client) -> Result<Streaming<v1::Event>, ClientError> {
+        let (repeat, timeout) = (Operation::WatchEvents.repeat(), client.request_timeout);
         let watch = |connection| {
             let request = self.request.clone();
             async move {
@@ -232,42 +171,23 @@ impl Watching {
                     .await
             }
         };
-        self.client.nodes.ask(repeat, timeout, watch).await
+        client.nodes.ask(repeat, timeout, watch).await
     }
 
-    /// Forgets the connection, and waits before the next one.
-    async fn reconnect(&mut self) {
-        self.stream = None;
-        self.rest.take().await;
+    fn receive(&mut self, event: &v1::Event) -> Step {
+        if !event.id.is_empty() {
+            self.request.last_event_id = Some(event.id.clone());
+        }
+        match event.r#type.as_str() {
+            "ready" if mem::replace(&mut self.was_ready, true) => Step::Skip,
+            "ready" => Step::PassUntested,
+            "reset" => {
+                self.was_ready = true;
+                Step::PassUntested
+            }
+            "heartbeat" => Step::Alive,
+            "end" => Step::Reconnect(Next::of(event.reason())),
+            _ => Step::Pass,
+        }
     }
-}
-
-/// The pause before a stream reconnects.
-pub(crate) struct Rest(Duration);
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self(PAUSE_MIN)
-    }
-}
-
-impl Rest {
-    /// Waits. The next pause is longer.
-    pub(crate) async fn take(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-    }
-
-    /// The connection works.
-    pub(crate) fn over(&mut self) {
-        self.0 = PAUSE_MIN;
-    }
-}
-
-/// Whether no retry can help.
-pub(crate) fn is_final(error: &ClientError) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::ResourceExhausted
-    )
 }

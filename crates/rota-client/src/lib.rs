@@ -84,6 +84,7 @@ mod create;
 mod error;
 mod events;
 mod fault;
+mod follow;
 mod handle;
 mod job;
 mod links;

@@ -1,20 +1,20 @@
 //! The output of a task, as a stream that reconnects by itself.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use rota_proto::operations::Operation;
 use rota_proto::v1::{self, task_service_client::TaskServiceClient};
-use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::{
     client::{ANSWER_BYTES, Client},
     error::ClientError,
-    events::{Rest, SILENCE, is_final},
+    follow::{self, Followed, Next, Source, Step},
 };
 
 /// The stream of the output of a task, which [`Client::output`] returns.
@@ -29,7 +29,7 @@ use crate::{
 /// - An error means that the stream could not reconnect within [`Builder::patience`](crate::Builder::patience). It
 ///   tries again when it is polled again. It ends after an error that no retry can help.
 #[must_use = "streams do nothing unless polled"]
-pub struct TaskOutputs(Pin<Box<dyn Stream<Item = Result<v1::TaskOutput, ClientError>> + Send>>);
+pub struct TaskOutputs(Followed<v1::TaskOutput>);
 
 impl std::fmt::Debug for TaskOutputs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,76 +58,21 @@ impl Client {
     pub fn output(&self, task: impl Into<String>, follow: bool) -> TaskOutputs {
         let request =
             v1::WatchOutputRequest { id: task.into(), follow: Some(follow), last_event_id: None };
-        let watching = Watching {
-            client: self.clone(),
-            request,
-            stream: None,
-            was_ready: false,
-            is_over: false,
-            rest: Rest::default(),
-        };
-        TaskOutputs(Box::pin(stream::unfold(watching, |mut watching| async move {
-            let message = watching.next().await?;
-            Some((message, watching))
-        })))
+        TaskOutputs(follow::follow(self.clone(), OutputSource { request, was_ready: false }))
     }
 }
 
-struct Watching {
-    client: Client,
+struct OutputSource {
     /// With the id of the last received message.
     request: v1::WatchOutputRequest,
-    stream: Option<Streaming<v1::TaskOutput>>,
     was_ready: bool,
-    is_over: bool,
-    rest: Rest,
 }
 
-impl Watching {
-    async fn next(&mut self) -> Option<Result<v1::TaskOutput, ClientError>> {
-        while !self.is_over {
-            let Some(stream) = &mut self.stream else {
-                match self.connect().await {
-                    Ok(stream) => self.stream = Some(stream),
-                    Err(error) => {
-                        self.is_over = is_final(&error);
-                        return Some(Err(error));
-                    }
-                }
-                continue;
-            };
-            let Ok(Ok(Some(message))) = timeout(SILENCE, stream.message()).await else {
-                self.client.next_node();
-                self.reconnect().await;
-                continue;
-            };
-            if !message.id.is_empty() {
-                self.request.last_event_id = Some(message.id.clone());
-            }
-            match (message.r#type.as_str(), message.reason()) {
-                ("heartbeat", _) => self.rest.over(),
-                ("ready", _) if std::mem::replace(&mut self.was_ready, true) => {}
-                ("end", "task_ended" | "up_to_date") => {
-                    self.is_over = true;
-                    return Some(Ok(message));
-                }
-                ("end", reason) => {
-                    if reason == "shutting_down" {
-                        self.client.next_node();
-                    }
-                    self.reconnect().await;
-                }
-                _ => {
-                    self.rest.over();
-                    return Some(Ok(message));
-                }
-            }
-        }
-        None
-    }
+impl Source for OutputSource {
+    type Message = v1::TaskOutput;
 
-    async fn connect(&self) -> Result<Streaming<v1::TaskOutput>, ClientError> {
-        let (repeat, timeout) = (Operation::WatchOutput.repeat(), self.client.request_timeout);
+    async fn connect(&self, client: &Client) -> Result<Streaming<v1::TaskOutput>, ClientError> {
+        let (repeat, timeout) = (Operation::WatchOutput.repeat(), client.request_timeout);
         let watch = |connection| {
             let request = self.request.clone();
             async move {
@@ -137,12 +82,19 @@ impl Watching {
                     .await
             }
         };
-        self.client.nodes.ask(repeat, timeout, watch).await
+        client.nodes.ask(repeat, timeout, watch).await
     }
 
-    /// Forgets the connection, and waits before the next one.
-    async fn reconnect(&mut self) {
-        self.stream = None;
-        self.rest.take().await;
+    fn receive(&mut self, message: &v1::TaskOutput) -> Step {
+        if !message.id.is_empty() {
+            self.request.last_event_id = Some(message.id.clone());
+        }
+        match (message.r#type.as_str(), message.reason()) {
+            ("heartbeat", _) => Step::Alive,
+            ("ready", _) if mem::replace(&mut self.was_ready, true) => Step::Skip,
+            ("end", "task_ended" | "up_to_date") => Step::Last,
+            ("end", reason) => Step::Reconnect(Next::of(reason)),
+            _ => Step::Pass,
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Tells open pages what changed: one stream of events from the API for all pages of a node, and for each browser a
-//! stream that names the topics that changed, at most twice a second.
+//! stream that names the topics that changed, at most twice a second, and less often while many pages are open.
 //!
 //! The stream from the API is open only while a page listens. A page that hears of a topic that it shows asks for
 //! itself again, so nothing but the names of topics is in these streams.
@@ -20,7 +20,7 @@ use http::{Response, StatusCode};
 use rota_proto::v1::{Event, WatchEventsRequest};
 use tokio::{
     sync::{Notify, watch},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -30,6 +30,9 @@ use crate::{answer, api::Api};
 
 /// Shortest time between two frames.
 const BEAT: Duration = Duration::from_millis(500);
+/// Each stream adds this to the time between its frames, so that all open pages together ask for themselves at most ten
+/// times a second, however many they are.
+const SHARE: Duration = Duration::from_millis(100);
 /// Time after which pages look anew at what no event tells: ages, nodes, and the store.
 const LOOK: Duration = Duration::from_secs(10);
 /// Time without a frame after which a comment shows that the stream lives.
@@ -163,7 +166,8 @@ impl Live {
             seen,
             stop: self.stop.clone(),
             is_first: true,
-            _stream: Stream(self.streams.clone()),
+            rested: None,
+            stream: Stream(self.streams.clone()),
         };
         let frames = stream::unfold(start, |mut listener| async move {
             let frame = listener.next().await?;
@@ -179,13 +183,22 @@ struct Listener {
     seen: Changes,
     stop: CancellationToken,
     is_first: bool,
-    _stream: Stream,
+    /// The earliest time of the next frame.
+    rested: Option<Instant>,
+    stream: Stream,
 }
 
 impl Listener {
     async fn next(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.is_first) {
             return Some(Bytes::from_static(b"retry: 2000\n: hello\n\n"));
+        }
+        if let Some(rested) = self.rested {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                () = sleep_until(rested) => {}
+            }
         }
         let changed = tokio::select! {
             biased;
@@ -194,6 +207,7 @@ impl Listener {
         };
         match changed {
             Ok(Ok(())) => {
+                self.rested = Some(Instant::now() + pause(self.stream.0.load(Ordering::Relaxed)));
                 let now = *self.changes.borrow_and_update();
                 let seen = std::mem::replace(&mut self.seen, now);
                 Some(frame(&seen, &now).into())
@@ -202,6 +216,11 @@ impl Listener {
             Err(_) => Some(Bytes::from_static(b": quiet\n\n")),
         }
     }
+}
+
+/// Shortest time between two frames of a stream, one of this many.
+fn pause(streams: usize) -> Duration {
+    BEAT.max(SHARE * u32::try_from(streams.min(STREAMS)).unwrap_or(u32::MAX))
 }
 
 /// The topics that changed between two counts.
@@ -231,6 +250,8 @@ fn mark(dirty: &mut [bool; TOPICS.len()], event: &Event) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
     #[test]
@@ -249,6 +270,23 @@ mod tests {
         assert!(!listener.has_changed().expect("open"), "nothing changed");
         mark(&mut dirty, &Event { r#type: "reset".to_owned(), ..Event::default() });
         assert_eq!(dirty, [true; TOPICS.len()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_many_pages_are_rarer() {
+        for (pages, expected) in [(1, 500), (5, 500), (20, 2000)] {
+            let live = Live::new(CancellationToken::new());
+            let _others: Vec<_> = (1..pages).map(|_| live.answer()).collect();
+            let mut frames = live.answer().into_body().into_data_stream();
+            let change = || live.tell(from_fn(|topic| topic == CLUSTER));
+            assert!(frames.next().await.is_some(), "the beginning");
+            change();
+            assert_eq!(frames.next().await.expect("open").expect("a frame"), "data: cluster\n\n");
+            let began = Instant::now();
+            change();
+            assert_eq!(frames.next().await.expect("open").expect("a frame"), "data: cluster\n\n");
+            assert_eq!(began.elapsed().as_millis(), expected, "{pages} pages");
+        }
     }
 
     #[test]

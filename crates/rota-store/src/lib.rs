@@ -4,6 +4,8 @@
 //! each backend (only these know a driver), and the feature `conformance`, a test suite that every backend
 //! passes. It does not know what a task is: it has keys, values, revisions and fences.
 
+#[cfg(any(feature = "consul", feature = "embedded"))]
+mod change_log;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "consul")]

@@ -14,7 +14,7 @@
 //!   names them. The leader removes parts that were staged and never named (`upkeep.rs`).
 //! - **The state.** Each node that opens the store replays the log into persistent maps in memory (`state.rs`), and
 //!   follows it (`replica.rs`). A snapshot is a copy of the maps' roots; a watch reads the most recent batches from
-//!   memory (`changes.rs`).
+//!   memory (`change_log.rs`).
 //! - **The log stays short.** When it is more than twice what is live, the leader writes what is live of its oldest
 //!   pieces again at its end and deletes them (`cleaner.rs`). There are no checkpoints, so no moment in which
 //!   everything is written again. In the long run each committed byte costs at most two that Consul writes.
@@ -60,7 +60,6 @@
 //! but that node may answer reads from before.
 
 mod candidate;
-mod changes;
 mod cleaner;
 mod fault;
 mod layout;

@@ -12,7 +12,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Shared,
-    changes::ChangeLog,
     fault::Fault,
     layout::{Layout, Tip},
     link::{Link, Request},
@@ -21,6 +20,7 @@ use super::{
     txn::{self, Operation},
 };
 use crate::{
+    change_log::{ChangeLog, ChangeLogBounds},
     model::{Revision, Space},
     remote::{background, backoff::Backoff},
     store::{Change, StoreError},
@@ -37,6 +37,9 @@ const TOGETHER: usize = 4;
 
 /// How often the head is read again when pieces were moved while they were read.
 const ATTEMPTS: usize = 20;
+
+/// What is kept for watchers. The values are shared with the state for as long as they are live.
+const WATCHED: ChangeLogBounds = ChangeLogBounds { batches: 16 * 1024, bytes: 32 << 20 };
 
 /// See the module.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ impl Replica {
     pub(super) fn new() -> Self {
         Self {
             state: Mutex::default(),
-            changes: Arc::new(ChangeLog::new()),
+            changes: Arc::new(ChangeLog::new(Revision::default(), WATCHED)),
             fetching: tokio::sync::Mutex::default(),
         }
     }

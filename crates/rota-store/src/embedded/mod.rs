@@ -9,7 +9,6 @@
 //! ended leadership cannot write, not even in the next process.
 
 mod acknowledged;
-mod changes;
 mod directory;
 mod election;
 mod engine;
@@ -32,7 +31,6 @@ use tokio::sync::Semaphore;
 
 pub use self::options::EmbeddedOptions;
 use self::{
-    changes::ChangeLog,
     directory::Directory,
     election::{Election, EmbeddedLeadership},
     engine::Engine,
@@ -42,6 +40,7 @@ use self::{
     writer::{Requests, Writer},
 };
 use crate::{
+    change_log::{ChangeLog, ChangeLogBounds},
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
     store::{
         Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
@@ -50,6 +49,9 @@ use crate::{
 
 /// Duration of a commit after which the status reports a problem, because the disk may hang.
 const SLOW_COMMIT: Duration = Duration::from_secs(5);
+
+/// Maximum number of batches that are kept for watchers.
+const WATCHED_BATCHES: usize = 4096;
 
 /// The embedded backend. Reads need a running tokio runtime.
 ///
@@ -108,7 +110,7 @@ impl EmbeddedStore {
         options: EmbeddedOptions,
     ) -> Result<Self, StoreError> {
         let directory = Directory::acquire(dir)?;
-        let watch_bytes = options.watch_bytes;
+        let watched = ChangeLogBounds { batches: WATCHED_BATCHES, bytes: options.watch_bytes };
         let (mut keeper, found) = Keeper::open(directory, spaces, options).map_err(open_error)?;
         let revision = Revision(found.head.seq.0);
         let shared = Arc::new(Shared {
@@ -116,7 +118,7 @@ impl EmbeddedStore {
             engine: RwLock::new(None),
             reads: Arc::new(Semaphore::new(read::READS_MAX)),
             election: Arc::new(Election::new(found.epoch)),
-            changes: Arc::new(ChangeLog::new(revision, watch_bytes)),
+            changes: Arc::new(ChangeLog::new(revision, watched)),
             condition: Mutex::new(Condition { revision, ..Condition::default() }),
         });
         keeper.share(&shared);

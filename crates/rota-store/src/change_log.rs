@@ -1,8 +1,7 @@
-//! The most recent batches, kept in memory for those who watch.
+//! The most recent batches, kept in memory for watchers of stores that cannot replay them.
 //!
-//! One bounded log serves all watchers: each reads it at its own pace and is told when it fell behind the
-//! log's oldest entry. It begins with the pieces that Consul holds when the store is opened, so also batches
-//! from before are seen. Nothing here ever waits for a watcher.
+//! One bounded log serves all watchers. Each reads it at its own pace, and gets an error if it falls behind
+//! the oldest entry. Nothing here waits for a watcher.
 
 use std::{
     collections::VecDeque,
@@ -17,22 +16,25 @@ use crate::{
     watch,
 };
 
-/// However small they are, no more batches than this are kept.
-const CHANGES_MAX: usize = 16 * 1024;
-
-/// Bytes of keys and values that are kept, shared with the state for as long as they are live.
-const BYTES_MAX: usize = 32 << 20;
-
-#[derive(Debug)]
-pub(super) struct ChangeLog {
-    retained: Mutex<Retained>,
-    /// The newest revision; dropped (by [`ChangeLog::close`]) when no more will come.
-    newest: Mutex<Option<watch::Sender<Revision>>>,
+/// How much a log keeps. The newest batch always stays, whatever its size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChangeLogBounds {
+    pub batches: usize,
+    /// Of keys and values.
+    pub bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+pub(crate) struct ChangeLog {
+    retained: Mutex<Retained>,
+    /// The newest revision. [`ChangeLog::close`] drops it when no more will come.
+    newest: Mutex<Option<watch::Sender<Revision>>>,
+    bounds: ChangeLogBounds,
+}
+
+#[derive(Debug)]
 struct Retained {
-    /// Every batch after `forgotten`, in order.
+    /// The batches after `forgotten`, in order. The numbers of revisions can have gaps.
     changes: VecDeque<(Change, usize)>,
     bytes: usize,
     newest: Revision,
@@ -46,22 +48,35 @@ enum Next {
     Gone,
 }
 
-impl ChangeLog {
-    pub(super) fn new() -> Self {
-        Self { retained: Mutex::default(), newest: Mutex::new(Some(watch::Sender::default())) }
+impl Retained {
+    /// Nothing yet. What comes next is everything after this revision.
+    fn after(newest: Revision) -> Self {
+        Self { changes: VecDeque::new(), bytes: 0, newest, forgotten: newest }
     }
+}
 
-    /// Begins anew: what comes next is everything after that revision.
-    pub(super) fn restart(&self, forgotten: Revision) {
-        *lock(&self.retained) = Retained { newest: forgotten, forgotten, ..Retained::default() };
-        // Who waits for the next batch may have missed it.
-        if let Some(newest) = lock(&self.newest).as_ref() {
-            newest.send_replace(forgotten);
+impl ChangeLog {
+    /// An empty log of a store at this revision.
+    pub(crate) fn new(newest: Revision, bounds: ChangeLogBounds) -> Self {
+        Self {
+            retained: Mutex::new(Retained::after(newest)),
+            newest: Mutex::new(Some(watch::Sender::new(newest))),
+            bounds,
         }
     }
 
-    /// Adds the batch that just landed.
-    pub(super) fn push(&self, change: Change) {
+    /// Begins anew: what comes next is everything after this revision.
+    #[cfg(feature = "consul")]
+    pub(crate) fn restart(&self, newest: Revision) {
+        *lock(&self.retained) = Retained::after(newest);
+        // A waiting watcher may have missed the next batch.
+        if let Some(sender) = lock(&self.newest).as_ref() {
+            sender.send_replace(newest);
+        }
+    }
+
+    /// Adds a batch that has just become durable.
+    pub(crate) fn push(&self, change: Change) {
         let bytes = change.mutations.iter().map(Mutation::bytes).sum();
         let revision = change.revision;
         {
@@ -69,9 +84,10 @@ impl ChangeLog {
             retained.newest = revision;
             retained.bytes += bytes;
             retained.changes.push_back((change, bytes));
-            // The newest stays whatever its size, or nobody could ever see a large batch.
+            // Without the newest batch, nobody could see a very large one.
             while retained.changes.len() > 1
-                && (retained.bytes > BYTES_MAX || retained.changes.len() > CHANGES_MAX)
+                && (retained.bytes > self.bounds.bytes
+                    || retained.changes.len() > self.bounds.batches)
             {
                 if let Some((change, bytes)) = retained.changes.pop_front() {
                     retained.bytes -= bytes;
@@ -85,12 +101,12 @@ impl ChangeLog {
     }
 
     /// Ends every watch.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.newest).take();
     }
 
-    /// Every change from the first one after `after`.
-    pub(super) fn watch(self: &Arc<Self>, after: Revision) -> Result<ChangeStream, StoreError> {
+    /// All changes after `after`.
+    pub(crate) fn watch(self: &Arc<Self>, after: Revision) -> Result<ChangeStream, StoreError> {
         let Some(newest) = lock(&self.newest).as_ref().map(watch::Sender::subscribe) else {
             return Err(closed());
         };
@@ -98,7 +114,7 @@ impl ChangeLog {
         Ok(Box::pin(stream::unfold(watcher, async |watcher| {
             let (log, mut newest, after) = watcher?;
             loop {
-                // Marked seen before looking, so that what lands meanwhile wakes us again.
+                // Marks the revision as seen before reading, so that a later batch wakes this again.
                 newest.mark_unchanged();
                 match log.next(after) {
                     Next::Here(change) => {
@@ -134,12 +150,12 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// Nothing panics while holding these locks; if something did, what they guard is still whole.
+/// Nothing panics under these locks, and even then their data would be consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "consul"))]
 mod tests {
     use std::task::Poll;
 
@@ -155,7 +171,7 @@ mod tests {
     /// A reader that waits when the log begins anew hears of it, also if no batch follows.
     #[tokio::test]
     async fn a_waiting_watch_is_told_of_a_gap() {
-        let log = Arc::new(ChangeLog::new());
+        let log = Arc::new(ChangeLog::new(Revision(0), ChangeLogBounds { batches: 9, bytes: 9 }));
         let mut behind = log.watch(Revision(3)).expect("it is open");
         let mut ahead = log.watch(Revision(9)).expect("it is open");
         assert!(poll!(behind.next()).is_pending());
