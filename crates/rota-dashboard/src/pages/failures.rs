@@ -199,7 +199,7 @@ fn nothing(is_failed: bool, visit: &Visit) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     fn group(message: &str) -> FailureGroup {
         FailureGroup {

@@ -9,8 +9,6 @@ mod cluster;
 mod confirm;
 mod draft;
 mod failures;
-#[cfg(test)]
-pub(crate) mod fake;
 pub(crate) mod login;
 mod new;
 mod overview;

@@ -230,7 +230,7 @@ fn drain(worker: &Worker) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::{act, fake::Fake};
+    use crate::{fake::Fake, pages::act};
 
     const HOSTILE: &str = "w\"><script>alert(1)</script>\u{202e}";
 

@@ -90,7 +90,7 @@ mod tests {
     use rota_proto::v1::{DeleteScheduleResponse, Schedule, Task};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
     const AT: &str = "2026-01-31T02:30:00.000Z";

@@ -112,7 +112,7 @@ mod tests {
     use rota_proto::v1::{ListSchedulesResponse, ScheduleDefinition, SchedulePause};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     fn schedule(name: &str, next: &str) -> Schedule {
         Schedule {

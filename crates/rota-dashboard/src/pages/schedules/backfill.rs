@@ -226,7 +226,7 @@ mod tests {
     use rota_proto::v1::SchedulePreview;
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

@@ -313,7 +313,7 @@ mod tests {
     use rota_proto::v1::{ListTicksResponse, TickOutcome};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

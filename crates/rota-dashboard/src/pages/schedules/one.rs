@@ -301,7 +301,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 
