@@ -184,7 +184,7 @@ impl Dashboard {
             Ok(response) => response,
             Err(Trouble::SignIn) => answer::see(&link::page("login")),
             Err(trouble) => {
-                let view = View::of_trouble(&visit, &trouble);
+                let view = View::of_refusal(&visit, &trouble);
                 // Another site learns nothing about the node.
                 let info = match trouble {
                     Trouble::Foreign => None,

@@ -11,7 +11,7 @@ mod value;
 pub(crate) use chart::share;
 pub(crate) use icons::icon;
 pub(crate) use panel::{
-    Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,
+    Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel, unread,
 };
 pub(crate) use text::{copy, count, cut, id, name, plural};
 pub(crate) use tree::{rest, size, tree};

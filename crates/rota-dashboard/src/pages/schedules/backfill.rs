@@ -157,7 +157,7 @@ fn form(pairs: &Pairs, schedule: &str) -> Markup {
     let input = |label: &str, name: &str, hint: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(pairs.get(name).unwrap_or_default()) placeholder=(hint)
+                input dir="auto" type="text" name=(name) value=(pairs.get(name).unwrap_or_default()) placeholder=(hint)
                     required[name == "from"] autocomplete="off" spellcheck="false" maxlength="64";
             }
         }

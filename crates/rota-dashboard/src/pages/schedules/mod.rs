@@ -193,11 +193,11 @@ fn filter(asked: &Asked) -> Markup {
                 input type="hidden" name=(name) value=(value);
             }
             label { "Name begins with"
-                input type="text" name="prefix" value=(asked.filter.prefix.as_deref().unwrap_or_default())
+                input dir="auto" type="text" name="prefix" value=(asked.filter.prefix.as_deref().unwrap_or_default())
                     maxlength="90" autocomplete="off" spellcheck="false";
             }
             label { "Label"
-                input type="text" name="label" placeholder="name=value" maxlength="400" autocomplete="off"
+                input dir="auto" type="text" name="label" placeholder="name=value" maxlength="400" autocomplete="off"
                     spellcheck="false";
             }
             button type="submit" { "Filter" }

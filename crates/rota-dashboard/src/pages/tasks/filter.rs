@@ -76,7 +76,7 @@ pub(super) fn bar(asked: &Asked) -> Markup {
     let field = |label: &str, name: &str, value: &str, hint: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(value) placeholder=(hint) maxlength="400" autocomplete="off"
+                input dir="auto" type="text" name=(name) value=(value) placeholder=(hint) maxlength="400" autocomplete="off"
                     spellcheck="false";
             }
         }
