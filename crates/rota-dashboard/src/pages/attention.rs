@@ -141,8 +141,8 @@ fn of_silent(worker: &Worker) -> Attention {
             "for " (duration(worker.heartbeat_age.unwrap_or_default())) ", with "
             (plural(worker.slots_used.into(), "task", "tasks"))
         },
-        href: "workers".to_owned(),
-        go: "Workers",
+        href: link::to("workers", [("name", &worker.name)]),
+        go: "Worker",
     }
 }
 
