@@ -95,6 +95,7 @@ impl Fake {
             api: Api::new(Inner::new(inner)),
             theme: Theme::System,
             signed_in: false,
+            memory: Arc::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The first page: what needs attention, how much of everything there is, and the busiest queues.
 
+use std::time::SystemTime;
+
 use maud::{Markup, html};
 use rota_proto::v1::{
     GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
@@ -15,8 +17,10 @@ use crate::{
     layout::View,
     link,
     parts::{
-        attention as attention_list, count, empty, failed, name, plural, share, span, state, tile,
+        attention as attention_list, count, curves, empty, failed, name, plural, share, span,
+        state, tile,
     },
+    pulse::Beat,
     trouble::Trouble,
     visit::Visit,
 };
@@ -46,10 +50,10 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     {
         return Err(Trouble::SignIn);
     }
-    Ok(View::new("Overview", "", page(&seen)))
+    Ok(View::new("Overview", "", page(&seen, &visit.memory.pulse.look())))
 }
 
-fn page(seen: &Seen) -> Markup {
+fn page(seen: &Seen, beats: &[Beat]) -> Markup {
     html! {
         div.head { h1 { "Overview" } }
         section aria-labelledby="attention-title" {
@@ -63,6 +67,10 @@ fn page(seen: &Seen) -> Markup {
                 section aria-labelledby="tasks-title" {
                     h2 #tasks-title { "Tasks" }
                     div #totals.tiles data-live="tasks queues" { (totals(list)) }
+                }
+                section aria-labelledby="pulse-title" {
+                    h2 #pulse-title { "Curves" }
+                    div #pulse.curves data-live="queues cluster" { (curves(beats, SystemTime::now())) }
                 }
                 div.columns {
                     section aria-labelledby="queues-title" {
@@ -196,7 +204,7 @@ mod tests {
             schedules: Ok(Vec::new()),
             failures: Ok(Vec::new()),
         };
-        let html = page(&seen).into_string();
+        let html = page(&seen, &[]).into_string();
         assert!(
             html.contains("data-passing") && !html.contains("Nothing needs attention"),
             "{html}"
