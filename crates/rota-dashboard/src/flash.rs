@@ -23,6 +23,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("worker-drained", "The worker drains: it finishes its tasks and takes no more."),
     ("schedule-paused", "The schedule is paused."),
     ("schedule-resumed", "The schedule is resumed."),
+    ("schedules-paused", "# schedules were paused."),
+    ("schedules-resumed", "# schedules were resumed."),
     ("schedule-triggered", "The schedule has created a task."),
     ("schedule-saved", "The schedule is saved."),
     ("schedule-deleted", "The schedule is deleted. Its tasks stay."),

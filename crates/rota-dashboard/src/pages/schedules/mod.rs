@@ -4,6 +4,7 @@ mod act;
 pub(super) mod attention;
 mod backfill;
 mod edit;
+mod many;
 mod one;
 mod ticks;
 
@@ -50,6 +51,7 @@ pub(super) async fn show(visit: &Visit) -> Option<Result<Shown, Trouble>> {
 /// Makes a change of a schedule. `None` if the page is another.
 pub(super) async fn act(visit: &Visit) -> Option<Result<Shown, Trouble>> {
     Some(match visit.page.as_str() {
+        "schedules" => many::act(visit).await,
         "schedule" => act::act(visit).await,
         "schedule-backfill" => backfill::act(visit).await,
         "schedule-edit" => edit::act(visit).await,
@@ -164,6 +166,7 @@ fn view(
                     }
                     (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "First" }))
                 }
+                @if !list.schedules.is_empty() { (many::bar(asked)) }
             }
         }
     };
@@ -246,6 +249,9 @@ fn table(schedules: &[Schedule], ticks: &[Vec<Tick>]) -> Markup {
             table.rows {
                 thead {
                     tr {
+                        th.check scope="col" {
+                            input.scripted type="checkbox" data-all="bulk" aria-label="Select all rows" autocomplete="off";
+                        }
                         th scope="col" { "Schedule" }
                         th scope="col" { "State" }
                         th.wide scope="col" { "Next run" }
@@ -264,6 +270,10 @@ fn row(schedule: &Schedule, ticks: &[Tick]) -> Markup {
     let definition = schedule.definition.as_ref();
     html! {
         tr {
+            td.check {
+                input type="checkbox" name="id" value=(schedule.name) form="bulk" autocomplete="off"
+                    aria-label=(format!("Select {}", schedule.name));
+            }
             td.task {
                 span.kind { a href=(link::to("schedule", [("name", &schedule.name)])) { (name(&schedule.name)) } }
                 div.note { bdi { (schedule.sentence) } }
