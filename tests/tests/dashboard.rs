@@ -13,7 +13,7 @@ use rota_tests::{
     store::Backend,
 };
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "",
     "tasks",
     "failures",
@@ -23,6 +23,8 @@ const PAGES: [&str; 9] = [
     "cluster",
     "new",
     "schedule-edit",
+    "calendars",
+    "calendar-edit",
 ];
 /// Some moments.
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use std::{
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};
 use rota_proto::v1::{
-    event_service_client::EventServiceClient,
+    calendar_service_client::CalendarServiceClient, event_service_client::EventServiceClient,
     queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
     server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
     worker_service_client::WorkerServiceClient,
@@ -76,6 +76,7 @@ clients! {
     queues QueueServiceClient;
     workers WorkerServiceClient;
     schedules ScheduleServiceClient;
+    calendars CalendarServiceClient;
     server ServerServiceClient;
     events EventServiceClient;
 }

@@ -28,6 +28,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("schedule-triggered", "The schedule has created a task."),
     ("schedule-saved", "The schedule is saved."),
     ("schedule-deleted", "The schedule is deleted. Its tasks stay."),
+    ("calendar-saved", "The calendar is saved."),
+    ("calendar-deleted", "The calendar is deleted."),
     ("tick-skipped", "The run will be skipped."),
     ("tick-kept", "The run takes place."),
     ("backfill-started", "The backfill creates # tasks."),

@@ -80,7 +80,7 @@ fn time(visit: &Visit) -> Result<Date, Trouble> {
 }
 
 /// The version that the page showed, so that a newer one is not changed by mistake.
-pub(super) fn version(visit: &Visit) -> Result<Option<u64>, Trouble> {
+pub(in crate::pages) fn version(visit: &Visit) -> Result<Option<u64>, Trouble> {
     let given = visit.pairs.get("version").map(str::parse);
     given.transpose().map_err(|error| wrong("version", &error))
 }

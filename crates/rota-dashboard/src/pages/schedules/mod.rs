@@ -8,6 +8,7 @@ mod many;
 mod one;
 mod ticks;
 
+pub(super) use act::version;
 use futures_util::{StreamExt as _, stream};
 use maud::{Markup, html};
 use rota_proto::{
@@ -151,6 +152,7 @@ fn view(
     let body = html! {
         div.head {
             h1 { "Schedules" }
+            a.button href="calendars" { "Calendars" }
             a.button href="schedule-edit" { (icon("new")) "New schedule" }
         }
         (states(asked))
