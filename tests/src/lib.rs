@@ -2,7 +2,7 @@
 //! started again ([`process`]), a whole [`cluster`] on hosts of its own ([`net`]) with any shared [`store`], what can go
 //! wrong in it ([`fault`]), the binary of an [`older`] version, a [`load`] that keeps books, a [`recorder`] of what is written
 //! to the store, [`schedules`] with a tick each second, the judges of what was done ([`audit`]) and written ([`history`], [`ticks`]), their [`report`], and what a node says that was done ([`scrape`]).
-//! And for what is made of that, a [`book`] to compare with, a real [`prometheus`], the [`dashboards`],
+//! And for what is made of that, a [`browser`], a [`book`] to compare with, a real [`prometheus`], the [`dashboards`],
 //! and the expressions in both ([`promql`]).
 //!
 //! These tests look from outside, as a user does: they know the API and the command line, and
@@ -10,6 +10,7 @@
 
 pub mod audit;
 pub mod book;
+pub mod browser;
 pub mod cluster;
 pub mod dashboards;
 pub mod expected_losses;

@@ -234,6 +234,7 @@ async fn the_dashboard_can_be_read_by_everyone_and_on_a_telephone() {
         ("workers", "500,900"),
         ("schedules", "500,900"),
         ("schedule-edit", "500,900"),
+        ("calendar-edit", "500,900"),
         ("cluster", "500,900"),
     ] {
         assert_fit(&server, &page(path), size, 20).await;

@@ -38,16 +38,45 @@
     const selection = getSelection();
     return region.querySelector("tr:hover, li:hover, input:checked, input:focus, select:focus, textarea:focus, details[open]:not([data-open])") !== null
       || (selection && !selection.isCollapsed && region.contains(selection.anchorNode))
+      || region.querySelector("form[data-sent]") !== null
       || document.querySelector("dialog[open]") !== null;
   };
   let interval = kept.get("interval", "live");
-  let state = "off", waiting = new Set(), held = 0, busy = false, timer = 0, last = 0;
+  let waiting = new Set(), held = 0, busy = false, timer = 0, last = 0;
+  // The stream: off, on or lost. And why this page cannot be refreshed, if so, and from when it is.
+  let stream = "off", stale = null, asOf = Date.now();
+  const RETRY = 2000;
+  const STALE = {
+    unreachable: (then) => `No connection to this node. The page is from ${then}, and goes on by itself.`,
+    failing: (then) => `The cluster does not answer. The page is from ${then}, and goes on by itself.`,
+    gone: (then) => `This does not exist any more. The page is from ${then}.`,
+  };
 
   const show = () => {
-    at("dot").dataset.state = interval === "paused" ? "off" : state;
-    at("pending").textContent = state === "lost" ? "Not connected"
-      : held > 0 ? held + (held === 1 ? " update" : " updates") + ", press r to refresh" : "";
+    if (!at("dot")) return;
+    at("dot").dataset.state = interval === "paused" ? "off" : stale ? "lost" : stream;
+    at("pending").textContent = held > 0 ? held + (held === 1 ? " update" : " updates") + ", press r to refresh" : "";
+    const text = stale ? STALE[stale](new Date(asOf).toLocaleTimeString()) : "";
+    // Written only when it differs, so that screen readers say it once.
+    if (at("stale").textContent !== text) at("stale").textContent = text;
   };
+
+  // What a person looks at stays where it is: the row that the keys chose, and the first row in a window that is scrolled.
+  const keyOf = (row) => (row.querySelector(".id a") ?? row.querySelector("a"))?.getAttribute("href");
+  const rowOf = (region, key) => key ? [...region.querySelectorAll("tbody tr")].find((row) => keyOf(row) === key) : undefined;
+  function put(region, next) {
+    const focus = document.activeElement;
+    const address = region.contains(focus) ? focus.getAttribute("href") : null;
+    const current = region.querySelector("tr[data-current]");
+    const top = scrollY > 0 ? [...region.querySelectorAll("tbody tr")].find((row) => row.getBoundingClientRect().top >= 0) : undefined;
+    const [key, seen] = top ? [keyOf(top), top.getBoundingClientRect().top] : [];
+    region.replaceChildren(...document.importNode(next, true).childNodes);
+    if (address) [...region.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus({ preventScroll: true });
+    const chosen = current && rowOf(region, keyOf(current));
+    if (chosen) chosen.dataset.current = "";
+    const now = rowOf(region, key);
+    if (now) scrollBy(0, now.getBoundingClientRect().top - seen);
+  }
 
   // Fetches this page once, and puts what changed into its regions.
   async function refresh(force) {
@@ -62,31 +91,45 @@
         return;
       }
       // A page that fails now is not shown instead of the last good one.
-      if (!answer.ok) { state = "lost"; return; }
-      if (state === "lost" && interval !== "live") state = "on";
+      // The page of a refused change has an address that can make no sense alone: then there is nothing to say.
+      if (!answer.ok) {
+        stale = answer.status === 404 ? "gone" : answer.status >= 500 || answer.status === 429 ? "failing" : null;
+        return;
+      }
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const failing = (within) => within.querySelector(".trouble[data-passing]") !== null;
+      stale = failing(fresh.getElementById("main")) ? "failing" : null;
+      // A page that began with a failure has no regions to fill.
+      if (!stale && failing(at("main")) && !isHeld(at("main"))) at("main").replaceChildren(...document.importNode(fresh.getElementById("main"), true).childNodes);
+      if (!stale) asOf = Date.now();
       let left = false;
       for (const region of regions()) {
         const next = fresh.getElementById(region.id);
-        if (!next) continue;
+        if (!next || failing(next)) continue;
         showTimes(next);
         // A region with a stamp is the same as long as the stamp is, whatever its reader has folded.
         const stamp = next.dataset.stamp;
         if (stamp !== undefined ? stamp === region.dataset.stamp : next.isEqualNode(region)) continue;
         if (!force && isHeld(region)) { left = true; continue; }
-        const focus = document.activeElement;
-        const address = region.contains(focus) ? focus.getAttribute("href") : null;
-        region.replaceChildren(...document.importNode(next, true).childNodes);
+        put(region, next);
         if (stamp !== undefined) region.dataset.stamp = stamp;
-        if (address) [...region.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus();
       }
       held = left ? held + 1 : 0;
     } catch {
-      state = "lost";
+      stale = "unreachable";
     } finally {
       busy = false;
       show();
+      retry();
     }
+  }
+
+  // A page that could not be refreshed asks again, because it may hear nothing meanwhile.
+  let retrying = 0;
+  function retry() {
+    clearTimeout(retrying);
+    if (!stale || stale === "gone") return;
+    retrying = setTimeout(() => { if (interval !== "paused" && !document.hidden) refresh(false); }, RETRY);
   }
 
   const schedule = () => {
@@ -101,9 +144,10 @@
   };
   const told = ({ state: next, topics }) => {
     if (next) {
-      // What happened while the stream was broken was not heard.
-      if (state === "lost" && next === "on") regions().forEach((region) => hear(region.dataset.live));
-      state = next;
+      // What happened while the stream was broken was not heard. And one that broke may be the first sign of a lost node.
+      if (stream === "lost" && next === "on") regions().forEach((region) => hear(region.dataset.live));
+      if (stream !== "lost" && next === "lost") refresh(false);
+      stream = next;
       show();
     }
     if (topics) hear(topics);
@@ -125,15 +169,19 @@
       addEventListener("pagehide", () => worker.port.postMessage("gone"));
       addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
     } else {
-      let stream = null;
+      let source = null;
       listen = () => {
         const wanted = !document.hidden && interval !== "paused";
-        if (!wanted && stream) { stream.close(); stream = null; }
-        if (wanted && !stream) {
-          stream = new EventSource("live");
-          stream.onopen = () => told({ state: "on" });
-          stream.onerror = () => told({ state: "lost" });
-          stream.onmessage = ({ data }) => told({ topics: data });
+        if (!wanted && source) { source.close(); source = null; }
+        if (wanted && !source) {
+          source = new EventSource("live");
+          source.onopen = () => told({ state: "on" });
+          source.onerror = () => {
+            told({ state: "lost" });
+            // A refused stream is not opened again by itself.
+            if (source?.readyState === EventSource.CLOSED) { source = null; setTimeout(listen, 5000); }
+          };
+          source.onmessage = ({ data }) => told({ topics: data });
         }
       };
     }
@@ -192,15 +240,26 @@
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 
-  // ---- Forms: short addresses, and a question before what cannot be undone
+  // ---- Forms: short addresses, one change for one press, and a question before what cannot be undone
+  // After so long without an answer, a form can be sent again.
+  const SENT = 15000;
+  addEventListener("pageshow", () => { for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent; });
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if ("clean" in form.dataset) {
       for (const field of form.elements) if (field.name && field.value === "") field.disabled = true;
       setTimeout(() => { for (const field of form.elements) field.disabled = false; });
     }
+    // On a slow network, a second press would ask for a second change.
+    if ("sent" in form.dataset) { event.preventDefault(); return; }
     const dialog = at("confirm"), question = form.dataset.confirm;
-    if (!question || !dialog || form.elements.confirmed) return;
+    if (!question || !dialog || form.elements.confirmed) {
+      if (form.getAttribute("method") === "post") {
+        form.dataset.sent = "";
+        setTimeout(() => delete form.dataset.sent, SENT);
+      }
+      return;
+    }
     event.preventDefault();
     at("confirm-text").textContent = question;
     dialog.returnValue = "no";

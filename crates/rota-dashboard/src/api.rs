@@ -9,9 +9,10 @@ use std::{
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};
 use rota_proto::v1::{
-    event_service_client::EventServiceClient, queue_service_client::QueueServiceClient,
-    schedule_service_client::ScheduleServiceClient, server_service_client::ServerServiceClient,
-    task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
+    calendar_service_client::CalendarServiceClient, event_service_client::EventServiceClient,
+    queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
+    server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
+    worker_service_client::WorkerServiceClient,
 };
 use tower::{Service, util::BoxCloneSyncService};
 
@@ -39,6 +40,11 @@ impl fmt::Debug for Api {
 impl Api {
     pub(crate) const fn new(inner: Inner) -> Self {
         Self { inner, bearer: None }
+    }
+
+    /// Who asks.
+    pub(crate) fn token(&self) -> Option<&[u8]> {
+        self.bearer.as_ref().map(HeaderValue::as_bytes)
     }
 
     /// The same API with this token. A token that cannot be in a header is none, and the API refuses that.
@@ -70,6 +76,7 @@ clients! {
     queues QueueServiceClient;
     workers WorkerServiceClient;
     schedules ScheduleServiceClient;
+    calendars CalendarServiceClient;
     server ServerServiceClient;
     events EventServiceClient;
 }

@@ -15,6 +15,7 @@ use crate::{
     layout::{self, Shown, View},
     link,
     live::Live,
+    memory::Memory,
     origin, pages,
     session::{self, Sessions},
     trouble::Trouble,
@@ -57,6 +58,8 @@ struct Shared {
     secure: bool,
     public_origin: Option<String>,
     live: Live,
+    memory: Arc<Memory>,
+    stop: CancellationToken,
 }
 
 impl Dashboard {
@@ -70,15 +73,18 @@ impl Dashboard {
             sessions: Sessions::new(options.tokens),
             secure,
             public_origin: options.public_origin,
-            live: Live::new(stop),
+            live: Live::new(stop.clone()),
+            memory: Arc::default(),
+            stop,
         }))
     }
 
-    /// Follows events for open pages, until the stop. The server runs it beside its connections.
+    /// Follows events for open pages, and takes points of their curves, until the stop. The server runs it beside its
+    /// connections.
     pub async fn run(&self) {
-        // Its streams name topics only, so that everybody who is signed in may hear them.
+        // Its streams name topics only, and its curves totals, so that everybody who is signed in may know them.
         let api = self.0.api.with_token(self.0.sessions.first());
-        self.0.live.run(api).await;
+        tokio::join!(self.0.live.run(api.clone()), self.0.memory.pulse.run(api, &self.0.stop));
     }
 
     /// Answers a request for an operation of the dashboard.
@@ -118,6 +124,7 @@ impl Dashboard {
             api: self.0.api.with_token(token),
             theme: Theme::of_cookie(theme),
             signed_in: token.is_some(),
+            memory: self.0.memory.clone(),
         }
     }
 
@@ -184,7 +191,7 @@ impl Dashboard {
             Ok(response) => response,
             Err(Trouble::SignIn) => answer::see(&link::page("login")),
             Err(trouble) => {
-                let view = View::of_trouble(&visit, &trouble);
+                let view = View::of_refusal(&visit, &trouble);
                 // Another site learns nothing about the node.
                 let info = match trouble {
                     Trouble::Foreign => None,

@@ -6,7 +6,7 @@ use rota_proto::v1::{GetServerInfoRequest, ServerInfo};
 
 use crate::{
     assets, link,
-    parts::{icon, trouble_panel},
+    parts::{icon, trouble_panel, unread},
     trouble::Trouble,
     visit::{Theme, Visit},
 };
@@ -27,11 +27,20 @@ impl View {
 
     /// The page of an error, in the place of the page that was asked for.
     pub(crate) fn of_trouble(visit: &Visit, trouble: &Trouble) -> Self {
+        Self::instead(visit, trouble, &unread(trouble))
+    }
+
+    /// The page of a change that was not made. The script does not ask for it again: it would make another request.
+    pub(crate) fn of_refusal(visit: &Visit, trouble: &Trouble) -> Self {
+        Self::instead(visit, trouble, &trouble_panel(trouble))
+    }
+
+    fn instead(visit: &Visit, trouble: &Trouble, panel: &Markup) -> Self {
         let what = trouble.words().what;
         let of = NAVIGATION.iter().find(|(name, ..)| *name == visit.page);
         let body = html! {
             div.head { h1 { (what) } }
-            (trouble_panel(trouble))
+            (panel)
             @if matches!(trouble, Trouble::Parameter { .. }) {
                 p { a href=(link::page(&visit.page)) { "The page without parameters" } }
             }
@@ -102,6 +111,8 @@ pub(crate) fn page(visit: &Visit, view: &View, info: Option<&ServerInfo>) -> Mar
                 (top(visit, info))
                 (navigation(view.of))
                 main #main tabindex="-1" {
+                    // Written by the script, while what the page shows cannot be refreshed.
+                    p #stale.stale role="status" {}
                     @if let Some(flash) = visit.flash() {
                         p.flash role="status" { (flash) }
                     }
@@ -120,7 +131,7 @@ fn top(visit: &Visit, info: Option<&ServerInfo>) -> Markup {
             a.brand href="./" { (icon("logo")) span { "Rota" } }
             form.search role="search" action="tasks" method="get" {
                 (icon("search"))
-                input #search type="search" name="search" placeholder="Task id or text" aria-label="Search tasks"
+                input #search dir="auto" type="search" name="search" placeholder="Task id or text" aria-label="Search tasks"
                     autocomplete="off" maxlength="200" enterkeyhint="search";
                 kbd.scripted { "/" }
             }

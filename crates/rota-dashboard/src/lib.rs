@@ -7,11 +7,13 @@
 //! - `dashboard` finds the page of a request, and checks who asks (`session`, `origin`).
 //! - `pages` has one module for each page, `parts` what pages are made of, and `layout` the frame around them.
 //! - `live` tells open pages what changed.
+//! - `memory` has what a node remembers between pages: `counts` and `pulse`.
 //! - `assets` serves the style sheet and the script. Pages work without the script.
 
 mod answer;
 mod api;
 mod assets;
+mod counts;
 mod dashboard;
 #[cfg(test)]
 mod fake;
@@ -19,9 +21,11 @@ mod flash;
 mod layout;
 mod link;
 mod live;
+mod memory;
 mod origin;
 mod pages;
 mod parts;
+mod pulse;
 mod session;
 mod trouble;
 mod visit;

@@ -72,6 +72,12 @@ impl Trouble {
         }
     }
 
+    /// Whether the same request can succeed later, without a change of it.
+    pub(crate) fn passes(&self) -> bool {
+        let status = self.status();
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     pub(crate) fn words(&self) -> Words {
         let plain = |what, why: &str, todo| Words {
             what,

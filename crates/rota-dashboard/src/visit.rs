@@ -1,6 +1,8 @@
 //! A request for a page: who asks, and with which parameters.
 
-use crate::{api::Api, flash, link, trouble::Trouble};
+use std::sync::Arc;
+
+use crate::{api::Api, flash, link, memory::Memory, trouble::Trouble};
 
 /// The colours of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +79,8 @@ pub(crate) struct Visit {
     pub(crate) theme: Theme,
     /// Whether the visitor can sign out.
     pub(crate) signed_in: bool,
+    /// What the node remembers.
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Visit {

@@ -32,9 +32,23 @@ pub(super) struct Seen {
     pub(super) queues: Result<ListQueuesResponse, Status>,
     pub(super) workers: Result<ListWorkersResponse, Status>,
     pub(super) cluster: Result<Cluster, Status>,
-    pub(super) schedules: Vec<Schedule>,
+    pub(super) schedules: Result<Vec<Schedule>, Status>,
     /// Groups of the last failures.
-    pub(super) failures: Vec<FailureGroup>,
+    pub(super) failures: Result<Vec<FailureGroup>, Status>,
+}
+
+impl Seen {
+    /// Why a part is not known, if so. Then nobody can say that nothing needs attention.
+    pub(super) fn unread(&self) -> Option<&Status> {
+        let errors = [
+            self.queues.as_ref().err(),
+            self.workers.as_ref().err(),
+            self.cluster.as_ref().err(),
+            self.schedules.as_ref().err(),
+            self.failures.as_ref().err(),
+        ];
+        errors.into_iter().flatten().next()
+    }
 }
 
 pub(super) fn find(seen: &Seen) -> Vec<Attention> {
@@ -42,8 +56,9 @@ pub(super) fn find(seen: &Seen) -> Vec<Attention> {
     if let Ok(cluster) = &seen.cluster {
         found.extend(of_cluster(cluster));
     }
-    found.extend(schedules::attention::find(&seen.schedules, SystemTime::now()));
-    found.extend(seen.failures.iter().map(failures::attention));
+    let schedules = seen.schedules.as_deref().unwrap_or_default();
+    found.extend(schedules::attention::find(schedules, SystemTime::now()));
+    found.extend(seen.failures.iter().flatten().map(failures::attention));
     let queues = seen.queues.as_ref().map(|list| list.queues.as_slice()).unwrap_or_default();
     if let Ok(workers) = &seen.workers {
         let unserved = queues.iter().filter(|queue| !queue.paused && queue.pending > 0);
@@ -126,8 +141,8 @@ fn of_silent(worker: &Worker) -> Attention {
             "for " (duration(worker.heartbeat_age.unwrap_or_default())) ", with "
             (plural(worker.slots_used.into(), "task", "tasks"))
         },
-        href: "workers".to_owned(),
-        go: "Workers",
+        href: link::to("workers", [("name", &worker.name)]),
+        go: "Worker",
     }
 }
 
@@ -213,8 +228,8 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues, ..ListQueuesResponse::default() }),
             workers: Ok(ListWorkersResponse { workers, ..ListWorkersResponse::default() }),
             cluster: Ok(cluster),
-            schedules: Vec::new(),
-            failures: Vec::new(),
+            schedules: Ok(Vec::new()),
+            failures: Ok(Vec::new()),
         };
         find(&seen).into_iter().map(|one| one.href).collect()
     }

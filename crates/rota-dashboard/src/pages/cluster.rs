@@ -264,7 +264,7 @@ mod tests {
     use rota_proto::v1::TransferLeadershipResponse;
 
     use super::*;
-    use crate::pages::{act, fake::Fake};
+    use crate::{fake::Fake, pages::act};
 
     const HOSTILE: &str = "n2\"><script>alert(1)</script>\u{202e}";
 

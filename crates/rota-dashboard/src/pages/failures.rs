@@ -13,6 +13,8 @@ use rota_proto::{
     },
 };
 
+use tonic::Status;
+
 use crate::{
     layout::View,
     link,
@@ -49,8 +51,8 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     Ok(View::new("Failures", "failures", page(visit, state, &list)))
 }
 
-/// The newest groups of the last day, for the first page. None if the API does not tell.
-pub(super) async fn recent(visit: &Visit) -> Vec<FailureGroup> {
+/// The newest groups of the last day, for the first page.
+pub(super) async fn recent(visit: &Visit) -> Result<Vec<FailureGroup>, Status> {
     let from = Some(Date::from(SystemTime::now() - RECENT));
     let request = ListFailuresRequest {
         failed: Some(TimeRange { from, to: None }),
@@ -58,7 +60,7 @@ pub(super) async fn recent(visit: &Visit) -> Vec<FailureGroup> {
         ..ListFailuresRequest::default()
     };
     let list = visit.api.tasks().list_failures(request).await;
-    list.map(|list| list.into_inner().groups).unwrap_or_default()
+    list.map(|list| list.into_inner().groups)
 }
 
 /// A group as something that needs attention.
@@ -103,7 +105,7 @@ fn bar(visit: &Visit) -> Markup {
     let field = |label: &str, name: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(visit.pairs.get(name).unwrap_or_default()) placeholder="any"
+                input dir="auto" type="text" name=(name) value=(visit.pairs.get(name).unwrap_or_default()) placeholder="any"
                     maxlength="128" autocomplete="off" spellcheck="false";
             }
         }
@@ -199,7 +201,7 @@ fn nothing(is_failed: bool, visit: &Visit) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     fn group(message: &str) -> FailureGroup {
         FailureGroup {

@@ -27,7 +27,7 @@ pub(crate) fn form(visit: &Visit, refused: bool) -> Markup {
                             input type="hidden" name="back" value=(back);
                         }
                         // Password managers ask for a name. There is none.
-                        input type="text" name="username" value="api-token" autocomplete="username" hidden;
+                        input dir="auto" type="text" name="username" value="api-token" autocomplete="username" hidden;
                         label { "API token"
                             input type="password" name="token" required autofocus autocomplete="current-password"
                                 spellcheck="false" maxlength="4096";

@@ -4,13 +4,12 @@
 //! navigation (`layout`) if it needs one.
 
 mod attention;
+mod calendars;
 mod change;
 mod cluster;
 mod confirm;
 mod draft;
 mod failures;
-#[cfg(test)]
-pub(crate) mod fake;
 pub(crate) mod login;
 mod new;
 mod overview;
@@ -27,6 +26,9 @@ use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     if let Some(shown) = schedules::show(visit).await {
         return shown;
+    }
+    if let Some(shown) = calendars::show(visit).await {
+        return shown.map(Shown::from);
     }
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
@@ -47,6 +49,9 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     if let Some(done) = schedules::act(visit).await {
+        return done;
+    }
+    if let Some(done) = calendars::act(visit).await {
         return done;
     }
     match visit.page.as_str() {

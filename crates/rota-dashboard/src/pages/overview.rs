@@ -1,5 +1,7 @@
 //! The first page: what needs attention, how much of everything there is, and the busiest queues.
 
+use std::time::SystemTime;
+
 use maud::{Markup, html};
 use rota_proto::v1::{
     GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
@@ -15,8 +17,10 @@ use crate::{
     layout::View,
     link,
     parts::{
-        attention as attention_list, count, empty, failed, name, plural, share, span, state, tile,
+        attention as attention_list, count, curves, empty, failed, name, plural, share, span,
+        state, tile,
     },
+    pulse::Beat,
     trouble::Trouble,
     visit::Visit,
 };
@@ -46,24 +50,27 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     {
         return Err(Trouble::SignIn);
     }
-    Ok(View::new("Overview", "", page(&seen)))
+    Ok(View::new("Overview", "", page(&seen, &visit.memory.pulse.look())))
 }
 
-fn page(seen: &Seen) -> Markup {
+fn page(seen: &Seen, beats: &[Beat]) -> Markup {
     html! {
         div.head { h1 { "Overview" } }
         section aria-labelledby="attention-title" {
             h2 #attention-title { "Needs attention" }
-            div #attention data-live="tasks queues workers cluster schedules" {
-                (attention_list(attention::find(seen)))
-            }
+            (attention_of(seen))
         }
         @match &seen.queues {
-            Err(status) => (failed(status.clone())),
+            // Said above already.
+            Err(_) => {}
             Ok(list) => {
                 section aria-labelledby="tasks-title" {
                     h2 #tasks-title { "Tasks" }
                     div #totals.tiles data-live="tasks queues" { (totals(list)) }
+                }
+                section aria-labelledby="pulse-title" {
+                    h2 #pulse-title { "Curves" }
+                    div #pulse.curves data-live="queues cluster" { (curves(beats, SystemTime::now())) }
                 }
                 div.columns {
                     section aria-labelledby="queues-title" {
@@ -83,6 +90,22 @@ fn page(seen: &Seen) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What needs attention. Where a part is not known, nobody can say that all is well.
+fn attention_of(seen: &Seen) -> Markup {
+    let found = attention::find(seen);
+    let has_found = !found.is_empty();
+    html! {
+        div #attention data-live="tasks queues workers cluster schedules" {
+            @match seen.unread() {
+                // An open page keeps the list that it has.
+                Some(status) if !has_found => (failed(status.clone())),
+                _ => (attention_list(found)),
+            }
+        }
+        @if let Some(status) = seen.unread() && has_found { (failed(status.clone())) }
     }
 }
 
@@ -178,10 +201,14 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues: vec![queue], ..ListQueuesResponse::default() }),
             workers: Err(Status::unavailable("no leader")),
             cluster: Err(Status::unavailable("no leader")),
-            schedules: Vec::new(),
-            failures: Vec::new(),
+            schedules: Ok(Vec::new()),
+            failures: Ok(Vec::new()),
         };
-        let html = page(&seen).into_string();
+        let html = page(&seen, &[]).into_string();
+        assert!(
+            html.contains("data-passing") && !html.contains("Nothing needs attention"),
+            "{html}"
+        );
         assert!(html.contains("1,234") && html.contains("no leader"), "{html}");
         assert!(html.contains("queue?name=a%2Fb%26%3Ci%3E") && !html.contains("<i>"), "{html}");
     }

@@ -252,7 +252,7 @@ mod tests {
     use rota_proto::v1::{ListQueuesResponse, ListTasksResponse, ListWorkersResponse};
 
     use super::*;
-    use crate::pages::{act, fake::Fake};
+    use crate::{fake::Fake, pages::act};
 
     const HOSTILE: &str = "a/b\"><script>alert(1)</script>\u{202e}";
 

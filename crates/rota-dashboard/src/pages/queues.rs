@@ -135,7 +135,7 @@ pub(super) fn switch(queue: &Queue, page: &str, class: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const HOSTILE: &str = "a/b\"><script>alert(1)</script>\u{202e}";
 

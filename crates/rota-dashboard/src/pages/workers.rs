@@ -7,14 +7,14 @@ use rota_proto::v1::{
     DrainWorkerRequest, ListTasksRequest, ListWorkersRequest, ListWorkersResponse, Task,
     TaskFilter, TaskStatus, Worker,
 };
-use tonic::Response;
+use tonic::{Response, Status};
 
 use super::{change::Change, confirm};
 use crate::{
     flash,
     layout::{Shown, View},
     link,
-    parts::{Pager, count, empty, id, name, pager, plural, share, span, state, time, when},
+    parts::{Pager, count, empty, icon, id, name, pager, plural, share, span, state, time, when},
     trouble::Trouble,
     visit::Visit,
 };
@@ -27,6 +27,11 @@ const SHOWN: usize = 3;
 const FOLDED: usize = 100;
 /// Running tasks to read for their kinds and times.
 const TASKS: u32 = 500;
+
+/// The parameter that names a worker.
+const NAME: &str = "name";
+/// Pages of 1,000 workers to look through for a name.
+const LOOKS: usize = 5;
 
 /// Whether a worker takes tasks of the queue, of whatever kind.
 pub(super) fn serves(worker: &Worker, queue: &str) -> bool {
@@ -48,13 +53,33 @@ pub(super) async fn running(visit: &Visit, queue: Option<&str>) -> Running {
 }
 
 pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
-    let request = ListWorkersRequest {
+    let (list, running) = tokio::join!(list(visit), running(visit, None));
+    Ok(View::new("Workers", "workers", page(visit, &list?, &running)))
+}
+
+/// A page of the workers, or all sessions of the worker that the address names.
+async fn list(visit: &Visit) -> Result<ListWorkersResponse, Status> {
+    let mut api = visit.api.workers();
+    let mut request = ListWorkersRequest {
         page_token: visit.pairs.get("cursor").unwrap_or_default().to_owned(),
         ..ListWorkersRequest::default()
     };
-    let mut workers = visit.api.workers();
-    let (list, running) = tokio::join!(workers.list_workers(request), running(visit, None));
-    Ok(View::new("Workers", "workers", page(visit, &list?.into_inner(), &running)))
+    let Some(name) = visit.pairs.get(NAME) else {
+        return api.list_workers(request).await.map(Response::into_inner);
+    };
+    let mut found = ListWorkersResponse::default();
+    for _ in 0..LOOKS {
+        let list = api.list_workers(request.clone()).await?.into_inner();
+        found.as_of = list.as_of;
+        found.workers.extend(list.workers.into_iter().filter(|worker| worker.name == name));
+        match list.next_page_token {
+            Some(next) => request.page_token = next,
+            None => return Ok(found),
+        }
+    }
+    // There are more: the pager leads on.
+    found.next_page_token = Some(request.page_token);
+    Ok(found)
 }
 
 pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
@@ -70,13 +95,23 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
 }
 
 fn page(visit: &Visit, list: &ListWorkersResponse, running: &Running) -> Markup {
+    let named = visit.pairs.get(NAME);
     html! {
         div.head { h1 { "Workers" } }
+        @if let Some(named) = named { (chosen(named)) }
         div #workers data-live="workers tasks" {
             @if let Some(at) = list.as_of {
                 p.note { "The store accepts no changes. The list is from " (time(at)) "." }
             }
-            @if list.workers.is_empty() {
+            @if list.workers.is_empty() && let Some(named) = named {
+                div.empty {
+                    p.what { "No worker with this name is connected." }
+                    p {
+                        "It has ended or lost its connection. Its tasks show what became of them: "
+                        a href=(link::to("tasks", [("worker", named)])) { "tasks of this worker" }
+                    }
+                }
+            } @else if list.workers.is_empty() {
                 (empty(
                     "No worker is connected.",
                     "Tasks wait until one is. Start one where tasks should run:",
@@ -87,6 +122,19 @@ fn page(visit: &Visit, list: &ListWorkersResponse, running: &Running) -> Markup 
                 (table(&list.workers, running))
             }
             (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "First" }))
+        }
+    }
+}
+
+/// The name that the address asks for, with a link that removes it.
+fn chosen(named: &str) -> Markup {
+    html! {
+        ul.chosen aria-label="Filter" {
+            li {
+                span { "name " bdi { (named) } }
+                a href="workers" aria-label=(format!("Remove name {named}")) title="Remove" { (icon("close")) }
+            }
+            li.all { a href="workers" { "All workers" } }
         }
     }
 }
@@ -230,7 +278,7 @@ fn drain(worker: &Worker) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::{act, fake::Fake};
+    use crate::{fake::Fake, pages::act};
 
     const HOSTILE: &str = "w\"><script>alert(1)</script>\u{202e}";
 
@@ -269,6 +317,21 @@ mod tests {
         let visit = Fake::default().visit("workers", "");
         let html = page(&visit, &ListWorkersResponse::default(), &Running::new()).into_string();
         assert!(html.contains("rota worker --allow-command"), "{html}");
+    }
+
+    #[tokio::test]
+    async fn a_name_in_the_address_shows_that_worker_alone() {
+        let other = Worker { name: "other".to_owned(), ..worker() };
+        let list = ListWorkersResponse { workers: vec![other, worker()], ..Default::default() };
+        let fake = Fake::default().with("ListWorkers", &list);
+        let named = fake.form("workers", &[("name", HOSTILE)]);
+        let html = show(&named).await.expect("a page").body.into_string();
+        assert!(html.contains("1 worker with") && !html.contains("<script"), "{html}");
+        let gone = fake.form("workers", &[("name", "gone/1")]);
+        let html = show(&gone).await.expect("a page").body.into_string();
+        assert!(
+            html.contains("No worker with this name") && html.contains("tasks?worker=gone%2F1")
+        );
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! direction cannot change what stands beside it.
 
 mod chart;
+mod curve;
 mod icons;
 mod panel;
 mod text;
@@ -9,9 +10,10 @@ mod tree;
 mod value;
 
 pub(crate) use chart::share;
+pub(crate) use curve::curves;
 pub(crate) use icons::icon;
 pub(crate) use panel::{
-    Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,
+    Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel, unread,
 };
 pub(crate) use text::{copy, count, cut, id, name, plural};
 pub(crate) use tree::{rest, size, tree};

@@ -73,14 +73,24 @@ pub(crate) fn empty(what: &str, todo: &str, command: Option<&str>) -> Markup {
 
 /// A part of a page that could not be read, while the rest could.
 pub(crate) fn failed(status: tonic::Status) -> Markup {
-    trouble_panel(&Trouble::from(status))
+    unread(&Trouble::from(status))
+}
+
+/// Why a page, or a part of it, cannot be shown. If that passes, the script keeps what it showed before, says so, and
+/// asks again.
+pub(crate) fn unread(trouble: &Trouble) -> Markup {
+    panel(trouble, trouble.passes())
 }
 
 /// An error: what failed, why, and what to do.
 pub(crate) fn trouble_panel(trouble: &Trouble) -> Markup {
+    panel(trouble, false)
+}
+
+fn panel(trouble: &Trouble, passes: bool) -> Markup {
     let words = trouble.words();
     html! {
-        div.trouble role="alert" {
+        div.trouble role="alert" data-passing[passes] {
             p.what { (words.what) }
             p { bdi { (words.why) } }
             @if !words.fields.is_empty() {

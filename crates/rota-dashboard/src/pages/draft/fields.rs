@@ -47,10 +47,10 @@ impl Form<'_> {
                     span.title { (label) }
                     @if *lines > 0 {
                         // A first line break would be dropped.
-                        textarea name=(name) rows=(lines) placeholder=(hint) spellcheck="false" autocomplete="off"
+                        textarea dir="auto" name=(name) rows=(lines) placeholder=(hint) spellcheck="false" autocomplete="off"
                             aria-invalid=[is_wrong] aria-describedby=[describes] { "\n" (value) }
                     } @else {
-                        input type="text" name=(name) value=(value) placeholder=(hint) maxlength=(longest)
+                        input dir="auto" type="text" name=(name) value=(value) placeholder=(hint) maxlength=(longest)
                             spellcheck="false" autocomplete="off" aria-invalid=[is_wrong] aria-describedby=[describes];
                     }
                 }

@@ -80,7 +80,7 @@ fn time(visit: &Visit) -> Result<Date, Trouble> {
 }
 
 /// The version that the page showed, so that a newer one is not changed by mistake.
-pub(super) fn version(visit: &Visit) -> Result<Option<u64>, Trouble> {
+pub(in crate::pages) fn version(visit: &Visit) -> Result<Option<u64>, Trouble> {
     let given = visit.pairs.get("version").map(str::parse);
     given.transpose().map_err(|error| wrong("version", &error))
 }
@@ -90,7 +90,7 @@ mod tests {
     use rota_proto::v1::{DeleteScheduleResponse, Schedule, Task};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
     const AT: &str = "2026-01-31T02:30:00.000Z";

@@ -11,6 +11,8 @@ use rota_proto::{
     v1::{ListSchedulesRequest, Schedule, ScheduleFilter, ScheduleState},
 };
 
+use tonic::Status;
+
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -24,8 +26,8 @@ const EACH: usize = 5;
 /// Delay of a tick, beyond its jitter, from which somebody should know of it.
 const LATE: Duration = Duration::from_secs(60);
 
-/// Reads the schedules to look at. Without an answer, the other parts of the overview say what is wrong.
-pub(in crate::pages) async fn read(visit: &Visit) -> Vec<Schedule> {
+/// Reads the schedules to look at.
+pub(in crate::pages) async fn read(visit: &Visit) -> Result<Vec<Schedule>, Status> {
     let list = |state: Option<ScheduleState>| {
         let filter = ScheduleFilter { state: state.map(Into::into), ..ScheduleFilter::default() };
         let request = ListSchedulesRequest {
@@ -36,14 +38,15 @@ pub(in crate::pages) async fn read(visit: &Visit) -> Vec<Schedule> {
         let mut api = visit.api.schedules();
         async move {
             let list = api.list_schedules(request).await;
-            list.map(|list| list.into_inner().schedules).unwrap_or_default()
+            list.map(|list| list.into_inner().schedules)
         }
     };
-    let (mut found, paused) = tokio::join!(list(None), list(Some(ScheduleState::Paused)));
-    found.extend(paused);
+    let (found, paused) = tokio::join!(list(None), list(Some(ScheduleState::Paused)));
+    let mut found = found?;
+    found.extend(paused?);
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found.dedup_by(|one, other| one.name == other.name);
-    found
+    Ok(found)
 }
 
 /// What needs attention.
@@ -112,7 +115,7 @@ mod tests {
     use rota_proto::v1::{ListSchedulesResponse, ScheduleDefinition, SchedulePause};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     fn schedule(name: &str, next: &str) -> Schedule {
         Schedule {
@@ -162,7 +165,7 @@ mod tests {
         let schedules = vec![schedule("a", "2026-01-31T11:59:30Z")];
         let list = ListSchedulesResponse { schedules, next_page_token: None };
         let fake = Fake::default().with("ListSchedules", &list);
-        assert_eq!(read(&fake.visit("", "")).await.len(), 1);
+        assert_eq!(read(&fake.visit("", "")).await.expect("a list").len(), 1);
         let calls: Vec<ListSchedulesRequest> = fake.calls("ListSchedules");
         assert_eq!(calls.len(), 2);
     }

@@ -157,7 +157,7 @@ fn form(pairs: &Pairs, schedule: &str) -> Markup {
     let input = |label: &str, name: &str, hint: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(pairs.get(name).unwrap_or_default()) placeholder=(hint)
+                input dir="auto" type="text" name=(name) value=(pairs.get(name).unwrap_or_default()) placeholder=(hint)
                     required[name == "from"] autocomplete="off" spellcheck="false" maxlength="64";
             }
         }
@@ -226,7 +226,7 @@ mod tests {
     use rota_proto::v1::SchedulePreview;
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

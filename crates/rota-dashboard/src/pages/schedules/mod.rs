@@ -4,9 +4,11 @@ mod act;
 pub(super) mod attention;
 mod backfill;
 mod edit;
+mod many;
 mod one;
 mod ticks;
 
+pub(super) use act::version;
 use futures_util::{StreamExt as _, stream};
 use maud::{Markup, html};
 use rota_proto::{
@@ -50,6 +52,7 @@ pub(super) async fn show(visit: &Visit) -> Option<Result<Shown, Trouble>> {
 /// Makes a change of a schedule. `None` if the page is another.
 pub(super) async fn act(visit: &Visit) -> Option<Result<Shown, Trouble>> {
     Some(match visit.page.as_str() {
+        "schedules" => many::act(visit).await,
         "schedule" => act::act(visit).await,
         "schedule-backfill" => backfill::act(visit).await,
         "schedule-edit" => edit::act(visit).await,
@@ -149,6 +152,7 @@ fn view(
     let body = html! {
         div.head {
             h1 { "Schedules" }
+            a.button href="calendars" { "Calendars" }
             a.button href="schedule-edit" { (icon("new")) "New schedule" }
         }
         (states(asked))
@@ -164,6 +168,7 @@ fn view(
                     }
                     (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "First" }))
                 }
+                @if !list.schedules.is_empty() { (many::bar(asked)) }
             }
         }
     };
@@ -193,11 +198,11 @@ fn filter(asked: &Asked) -> Markup {
                 input type="hidden" name=(name) value=(value);
             }
             label { "Name begins with"
-                input type="text" name="prefix" value=(asked.filter.prefix.as_deref().unwrap_or_default())
+                input dir="auto" type="text" name="prefix" value=(asked.filter.prefix.as_deref().unwrap_or_default())
                     maxlength="90" autocomplete="off" spellcheck="false";
             }
             label { "Label"
-                input type="text" name="label" placeholder="name=value" maxlength="400" autocomplete="off"
+                input dir="auto" type="text" name="label" placeholder="name=value" maxlength="400" autocomplete="off"
                     spellcheck="false";
             }
             button type="submit" { "Filter" }
@@ -246,6 +251,9 @@ fn table(schedules: &[Schedule], ticks: &[Vec<Tick>]) -> Markup {
             table.rows {
                 thead {
                     tr {
+                        th.check scope="col" {
+                            input.scripted type="checkbox" data-all="bulk" aria-label="Select all rows" autocomplete="off";
+                        }
                         th scope="col" { "Schedule" }
                         th scope="col" { "State" }
                         th.wide scope="col" { "Next run" }
@@ -264,6 +272,10 @@ fn row(schedule: &Schedule, ticks: &[Tick]) -> Markup {
     let definition = schedule.definition.as_ref();
     html! {
         tr {
+            td.check {
+                input type="checkbox" name="id" value=(schedule.name) form="bulk" autocomplete="off"
+                    aria-label=(format!("Select {}", schedule.name));
+            }
             td.task {
                 span.kind { a href=(link::to("schedule", [("name", &schedule.name)])) { (name(&schedule.name)) } }
                 div.note { bdi { (schedule.sentence) } }
@@ -313,7 +325,7 @@ mod tests {
     use rota_proto::v1::{ListTicksResponse, TickOutcome};
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

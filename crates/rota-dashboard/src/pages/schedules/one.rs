@@ -151,10 +151,10 @@ fn pause(name: &str) -> Markup {
                 input type="hidden" name="do" value="pause";
                 p { "Its ticks are skipped until somebody resumes it. Running tasks continue." }
                 label { "Reason"
-                    input type="text" name="note" maxlength="256" autocomplete="off";
+                    input dir="auto" type="text" name="note" maxlength="256" autocomplete="off";
                 }
                 label { "Your name"
-                    input type="text" name="by" maxlength="128" autocomplete="username";
+                    input dir="auto" type="text" name="by" maxlength="128" autocomplete="username";
                 }
                 button.main type="submit" { "Pause the schedule" }
             }
@@ -301,7 +301,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::pages::fake::Fake;
+    use crate::fake::Fake;
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

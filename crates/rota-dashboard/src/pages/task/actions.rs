@@ -79,8 +79,8 @@ fn reschedule(task: &Task) -> Markup {
             summary.button { "Reschedule" }
             form.sheet action="task" method="post" {
                 (hidden(task, "reschedule"))
-                label { "After" input type="text" name="delay" placeholder="10m" maxlength="64" autocomplete="off"; }
-                label { "or at (UTC)" input type="text" name="run_at" placeholder=(now) maxlength="64" autocomplete="off"; }
+                label { "After" input dir="auto" type="text" name="delay" placeholder="10m" maxlength="64" autocomplete="off"; }
+                label { "or at (UTC)" input dir="auto" type="text" name="run_at" placeholder=(now) maxlength="64" autocomplete="off"; }
                 button type="submit" { "Reschedule" }
             }
         }

@@ -1,7 +1,5 @@
 //! The page over an API that answers as prepared.
 
-use std::sync::Arc;
-
 use rota_proto::{
     Date,
     v1::{
@@ -12,7 +10,7 @@ use rota_proto::{
 };
 
 use super::*;
-use crate::fake::{Fake, visit};
+use crate::fake::Fake;
 
 const HOSTILE: &str = "</pre></textarea><script>alert(1)</script>\u{202e}javascript:alert(2)";
 
@@ -40,15 +38,17 @@ fn task() -> Task {
 fn fake(task: Task, attempts: Vec<Attempt>) -> Fake {
     let result = bytes::Bytes::from_static(b"[1.10]");
     Fake::default()
-        .with("GetTask", move |_: GetTaskRequest| Ok(task.clone()))
-        .with("ListAttempts", move |_: TaskRequest| {
+        .answering("GetTask", move |_: GetTaskRequest| Ok(task.clone()))
+        .answering("ListAttempts", move |_: TaskRequest| {
             Ok(ListAttemptsResponse { attempts: attempts.clone() })
         })
-        .with("GetResult", move |_: TaskRequest| Ok(GetResultResponse { result: result.clone() }))
+        .answering("GetResult", move |_: TaskRequest| {
+            Ok(GetResultResponse { result: result.clone() })
+        })
 }
 
 async fn html(fake: Fake, query: &str) -> String {
-    match show(&visit(&Arc::new(fake), "task", query)).await.expect("a page") {
+    match show(&fake.visit("task", query)).await.expect("a page") {
         Shown::Page(view) => view.body.into_string(),
         other => panic!("{other:?}"),
     }
@@ -112,10 +112,10 @@ async fn hostile_text_stays_text() {
         output_tail: HOSTILE.into(),
         ..Attempt::default()
     };
-    let shared = Arc::new(fake(task, vec![attempt]));
+    let shared = fake(task, vec![attempt]);
     for (page, shown) in [
-        ("task", show(&visit(&shared, "task", "id=x")).await),
-        ("edit", show_edit(&visit(&shared, "edit", "id=x")).await),
+        ("task", show(&shared.visit("task", "id=x")).await),
+        ("edit", show_edit(&shared.visit("edit", "id=x")).await),
     ] {
         let Ok(Shown::Page(view)) = shown else { panic!("{page}: {shown:?}") };
         let html = view.body.into_string();
@@ -133,17 +133,17 @@ async fn hostile_text_stays_text() {
 #[tokio::test]
 async fn a_large_payload_is_shown_in_part_and_can_be_kept_whole() {
     let payload: bytes::Bytes = format!("[{}0]", "\"abcdefgh\",".repeat(100_000)).into();
-    let shared = Arc::new(fake(Task { payload: payload.clone(), ..task() }, Vec::new()));
+    let shared = fake(Task { payload: payload.clone(), ..task() }, Vec::new());
     for (page, shown) in [
-        ("task", show(&visit(&shared, "task", "id=x")).await),
-        ("edit", show_edit(&visit(&shared, "edit", "id=x")).await),
+        ("task", show(&shared.visit("task", "id=x")).await),
+        ("edit", show_edit(&shared.visit("edit", "id=x")).await),
     ] {
         let Ok(Shown::Page(view)) = shown else { panic!("{page}: {shown:?}") };
         let html = view.body.into_string();
         assert!(html.len() < 150_000, "{page} has {} bytes", html.len());
         assert!(html.contains("1.0 MiB"), "{html}");
     }
-    match content(&visit(&shared, "payload", "id=x")).await {
+    match content(&shared.visit("payload", "id=x")).await {
         Ok(Shown::File { name, content }) => {
             assert_eq!(name, "payload.json");
             assert_eq!(content, payload);
@@ -186,7 +186,7 @@ async fn it_says_why_a_task_waits() {
         let task =
             Task { status: TaskStatus::Pending.into(), waiting: Some(waiting(reason)), ..task() };
         let workers = vec![worker("busy", "q/1"), worker("other", "else")];
-        let fake = fake(task, Vec::new()).with("ListWorkers", move |_: ListWorkersRequest| {
+        let fake = fake(task, Vec::new()).answering("ListWorkers", move |_: ListWorkersRequest| {
             Ok(ListWorkersResponse { workers: workers.clone(), ..ListWorkersResponse::default() })
         });
         let page = html(fake, "id=x").await;
@@ -200,50 +200,48 @@ async fn it_says_why_a_task_waits() {
 
 #[tokio::test]
 async fn a_change_is_asked_for_before_it_is_made() {
-    let shared = Arc::new(
-        fake(task(), Vec::new()).with("DeleteTask", |_: TaskRequest| Ok(DeleteTaskResponse {})),
-    );
-    let asked = act(&visit(&shared, "task", "id=a%2Fb&action=delete")).await;
+    let shared = fake(task(), Vec::new())
+        .answering("DeleteTask", |_: TaskRequest| Ok(DeleteTaskResponse {}));
+    let asked = act(&shared.visit("task", "id=a%2Fb&action=delete")).await;
     let Ok(Shown::Page(view)) = asked else { panic!("{asked:?}") };
     let html = view.body.into_string();
     assert!(html.contains("name=\"confirmed\" value=\"yes\"") && html.contains("value=\"a/b\""));
-    assert!(shared.asked::<TaskRequest>("DeleteTask").is_empty());
-    let done = act(&visit(&shared, "task", "id=a%2Fb&action=delete&confirmed=yes")).await;
+    assert!(shared.calls::<TaskRequest>("DeleteTask").is_empty());
+    let done = act(&shared.visit("task", "id=a%2Fb&action=delete&confirmed=yes")).await;
     assert!(matches!(done, Ok(Shown::See(link)) if link == "tasks?flash=deleted"));
-    assert_eq!(shared.asked::<TaskRequest>("DeleteTask")[0].id, "a/b");
+    assert_eq!(shared.calls::<TaskRequest>("DeleteTask")[0].id, "a/b");
 }
 
 #[tokio::test]
 async fn a_refused_change_is_told_above_the_task() {
-    let fake = fake(task(), Vec::new()).with("RetryTask", |_: TaskRequest| {
+    let fake = fake(task(), Vec::new()).answering("RetryTask", |_: TaskRequest| {
         Err::<Task, _>(Status::failed_precondition("the task is running"))
     });
-    let shared = Arc::new(fake);
-    let shown = act(&visit(&shared, "task", "id=x&action=retry&confirmed=yes")).await;
+    let shared = fake;
+    let shown = act(&shared.visit("task", "id=x&action=retry&confirmed=yes")).await;
     let Ok(Shown::Page(view)) = shown else { panic!("{shown:?}") };
     let html = view.body.into_string();
     assert!(html.contains("the task is running") && html.contains("Time line"), "{html}");
-    let shown = act(&visit(&shared, "task", "id=x&action=reschedule&delay=5")).await;
+    let shown = act(&shared.visit("task", "id=x&action=reschedule&delay=5")).await;
     let Ok(Shown::Page(view)) = shown else { panic!("{shown:?}") };
     assert!(view.body.into_string().contains("has no unit"));
-    assert!(shared.asked::<RescheduleTaskRequest>("RescheduleTask").is_empty());
+    assert!(shared.calls::<RescheduleTaskRequest>("RescheduleTask").is_empty());
 }
 
 #[tokio::test]
 async fn only_what_was_changed_is_sent() {
     let waits = Task { status: TaskStatus::Scheduled.into(), ..task() };
-    let shared = Arc::new(
-        fake(waits, Vec::new()).with("UpdateTask", |_: UpdateTaskRequest| Ok(Task::default())),
-    );
+    let shared =
+        fake(waits, Vec::new()).answering("UpdateTask", |_: UpdateTaskRequest| Ok(Task::default()));
     let same = "id=x&version=3&priority=5&description=&labels=&run_at=2026-01-31T12%3A00%3A00.000Z\
         &payload=%7B%22n%22%3A9007199254740993%2C%22x%22%3A1e400%7D";
-    let shown = edit(&visit(&shared, "edit", same)).await;
+    let shown = edit(&shared.visit("edit", same)).await;
     assert!(matches!(shown, Ok(Shown::See(link)) if link == "task?id=x&flash=unchanged"));
     let form = "id=x&version=3&priority=7&description=&labels=a%3Db%0D%0Ac%3D%3D&run_at=2026-02-01+12%3A00\
         &payload=%7B%22n%22%3A9007199254740995%7D%0D%0A&retry.max_attempts=";
-    let shown = edit(&visit(&shared, "edit", form)).await;
+    let shown = edit(&shared.visit("edit", form)).await;
     assert!(matches!(shown, Ok(Shown::See(link)) if link == "task?id=x&flash=changed"));
-    let sent = shared.asked::<UpdateTaskRequest>("UpdateTask").remove(0);
+    let sent = shared.calls::<UpdateTaskRequest>("UpdateTask").remove(0);
     assert_eq!(sent.expected_version, Some(3));
     assert_eq!(
         sent.update_mask.expect("a mask").paths,

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use super::{Asked, filter};
 use crate::{
+    counts::HowMany,
     flash,
     layout::{Shown, View},
     link,
@@ -30,22 +31,6 @@ const BOUND: Duration = Duration::from_secs(2);
 const PORTION: u32 = 500;
 /// Ids that are shown before a change.
 const SHOWN: usize = 20;
-
-/// How many tasks match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct HowMany {
-    number: u64,
-    /// Whether there are more.
-    or_more: bool,
-}
-
-impl HowMany {
-    fn words(self) -> String {
-        let more = if self.or_more { " or more" } else { "" };
-        let noun = if self.number == 1 && !self.or_more { "task" } else { "tasks" };
-        format!("{}{more} {noun}", count(self.number))
-    }
-}
 
 /// Counts the tasks of a filter, up to a bound.
 async fn how_many(visit: &Visit, filter: &TaskFilter) -> Result<HowMany, Trouble> {
@@ -230,7 +215,7 @@ async fn question(visit: &Visit, bulk: &Bulk) -> Result<View, Trouble> {
             };
             return Ok(View::new("Tasks", "tasks", body));
         }
-        (many.words(), about, (!many.or_more).then_some(many.number))
+        (many.of("task", "tasks"), about, (!many.or_more).then_some(many.number))
     };
     let question = format!("{verb} {number}?");
     let mut again = visit.clone();

@@ -8,8 +8,10 @@ use rota_proto::{
 
 use super::Asked;
 use crate::{
+    counts::{ByStatus, HowMany},
     link,
-    parts::{count, icon},
+    parts::icon,
+    visit::Visit,
 };
 
 /// Statuses in the order of a task's life.
@@ -24,8 +26,37 @@ const STATUSES: [TaskStatus; 8] = [
     TaskStatus::Expired,
 ];
 
+/// How many tasks there are of each status.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// They tell the numbers of waiting tasks exactly, and at no cost.
+    pub(super) queues: Vec<Queue>,
+    pub(super) counts: ByStatus,
+}
+
+impl Numbers {
+    fn of(&self, filter: &TaskFilter, status: TaskStatus) -> Option<HowMany> {
+        let exact = known(filter, &self.queues, status);
+        let exact = exact.map(|number| HowMany { number, or_more: false });
+        exact.or_else(|| self.counts.get(&status).copied())
+    }
+}
+
+/// Counts the tasks of a filter by status. A search has no counts: each would search anew.
+pub(super) async fn counts(visit: &Visit, filter: &TaskFilter) -> ByStatus {
+    if filter.search.is_some() {
+        return ByStatus::new();
+    }
+    let of_queues = is_of_queues(filter);
+    let told = |status: &&TaskStatus| {
+        of_queues && matches!(status, TaskStatus::Scheduled | TaskStatus::Pending)
+    };
+    let asked: Vec<_> = STATUSES.iter().filter(|status| !told(status)).copied().collect();
+    visit.memory.counts.of(&visit.api, filter, &asked).await
+}
+
 /// Links that add and remove statuses.
-pub(super) fn statuses(asked: &Asked, queues: &[Queue]) -> Markup {
+pub(super) fn statuses(asked: &Asked, numbers: &Numbers) -> Markup {
     let chosen = &asked.filter.statuses;
     let to = |statuses: Vec<TaskStatus>| {
         let filter = TaskFilter { statuses, ..asked.filter.clone() };
@@ -47,8 +78,8 @@ pub(super) fn statuses(asked: &Asked, queues: &[Queue]) -> Markup {
                     aria-current=[chosen.contains(&status).then_some("true")] {
                     span.mark {}
                     (status.word())
-                    @if let Some(number) = known(&asked.filter, queues, status) {
-                        " " span.number { (count(number)) }
+                    @if let Some(number) = numbers.of(&asked.filter, status) {
+                        " " span.number title=[number.or_more.then_some("or more")] { (number.short()) }
                     }
                 }
             }
@@ -63,9 +94,14 @@ fn known(filter: &TaskFilter, queues: &[Queue], status: TaskStatus) -> Option<u6
         TaskStatus::Pending => |queue| queue.pending,
         _ => return None,
     };
-    let is_of_queues = filter.pairs().iter().all(|(name, _)| matches!(*name, "status" | "queue"));
     let counted = |queue: &&Queue| filter.queue.as_ref().is_none_or(|name| *name == queue.name);
-    (is_of_queues && !queues.is_empty()).then(|| queues.iter().filter(counted).map(of).sum())
+    (is_of_queues(filter) && !queues.is_empty())
+        .then(|| queues.iter().filter(counted).map(of).sum())
+}
+
+/// Whether the filter names nothing but a queue and statuses.
+fn is_of_queues(filter: &TaskFilter) -> bool {
+    filter.pairs().iter().all(|(name, _)| matches!(*name, "status" | "queue"))
 }
 
 /// The form, and what is chosen, each part with a link that removes it.
@@ -76,7 +112,7 @@ pub(super) fn bar(asked: &Asked) -> Markup {
     let field = |label: &str, name: &str, value: &str, hint: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(value) placeholder=(hint) maxlength="400" autocomplete="off"
+                input dir="auto" type="text" name=(name) value=(value) placeholder=(hint) maxlength="400" autocomplete="off"
                     spellcheck="false";
             }
         }
@@ -162,8 +198,11 @@ mod tests {
             queue: Some("a/b".to_owned()),
             ..TaskFilter::default()
         };
-        let html = statuses(&Asked { filter, ..Asked::default() }, &[]).into_string();
+        let counts = ByStatus::from([(TaskStatus::Failed, HowMany { number: 12, or_more: true })]);
+        let numbers = Numbers { queues: Vec::new(), counts };
+        let html = statuses(&Asked { filter, ..Asked::default() }, &numbers).into_string();
         assert!(html.contains("href=\"tasks?queue=a%2Fb\" data-state=\"failed\""), "{html}");
+        assert!(html.contains("title=\"or more\">12+<"), "{html}");
         assert!(html.contains("href=\"tasks?status=failed%2Cexpired&amp;queue=a%2Fb\""), "{html}");
     }
 

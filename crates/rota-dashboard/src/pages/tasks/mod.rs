@@ -9,7 +9,7 @@ use maud::html;
 use rota_proto::{
     TimeSpan,
     json::TaskFilter,
-    v1::{GetTaskRequest, ListQueuesRequest, ListTasksRequest, ListTasksResponse, Queue},
+    v1::{GetTaskRequest, ListQueuesRequest, ListTasksRequest, ListTasksResponse},
 };
 use tonic::{Code, Response};
 
@@ -82,15 +82,19 @@ pub(super) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
         time_limit: Some(TIME),
     };
     let (mut tasks, mut queues) = (visit.api.tasks(), visit.api.queues());
-    let (listed, queues) =
-        tokio::join!(tasks.list_tasks(request), queues.list_queues(ListQueuesRequest::default()),);
+    let (listed, queues, counts) = tokio::join!(
+        tasks.list_tasks(request),
+        queues.list_queues(ListQueuesRequest::default()),
+        filter::counts(visit, &asked.filter),
+    );
     // The list without its counts is still a list.
     let queues = queues.map(|list| list.into_inner().queues).unwrap_or_default();
+    let numbers = filter::Numbers { queues, counts };
     match listed.map(Response::into_inner) {
-        Ok(list) => Ok(view(visit, &asked, &queues, Ok(&list)).into()),
+        Ok(list) => Ok(view(visit, &asked, &numbers, Ok(&list)).into()),
         Err(status) if status.code() == Code::Unauthenticated => Err(Trouble::SignIn),
         // The filter stays, so that it can be corrected.
-        Err(status) => Ok(view(visit, &asked, &queues, Err(status)).into()),
+        Err(status) => Ok(view(visit, &asked, &numbers, Err(status)).into()),
     }
 }
 
@@ -108,12 +112,12 @@ async fn named(visit: &Visit, search: &str) -> Result<Option<String>, Trouble> {
 fn view(
     visit: &Visit,
     asked: &Asked,
-    queues: &[Queue],
+    numbers: &filter::Numbers,
     list: Result<&ListTasksResponse, tonic::Status>,
 ) -> View {
     let body = html! {
         div.head { h1 { "Tasks" } }
-        (filter::statuses(asked, queues))
+        (filter::statuses(asked, numbers))
         (filter::bar(asked))
         @match list {
             Err(status) => (failed(status)),
@@ -166,20 +170,10 @@ fn nothing(asked: &Asked, more: bool) -> maud::Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::Api,
-        visit::{Pairs, Theme},
-    };
+    use crate::fake::Fake;
 
     fn visit(query: &str) -> Visit {
-        let nobody = tower::service_fn(|_| async { Ok(http::Response::default()) });
-        Visit {
-            page: "tasks".to_owned(),
-            pairs: Pairs::of(query),
-            api: Api::new(crate::api::Inner::new(nobody)),
-            theme: Theme::System,
-            signed_in: false,
-        }
+        Fake::default().visit("tasks", query)
     }
 
     #[test]
@@ -199,7 +193,12 @@ mod tests {
     fn an_error_keeps_the_filter_on_the_page() {
         let visit = visit("queue=a%22%3E%3Cscript%3E");
         let asked = Asked::of(&visit).expect("a filter");
-        let view = view(&visit, &asked, &[], Err(tonic::Status::unavailable("no leader")));
+        let view = view(
+            &visit,
+            &asked,
+            &filter::Numbers::default(),
+            Err(tonic::Status::unavailable("no leader")),
+        );
         let html = view.body.into_string();
         assert!(
             html.contains("no leader") && html.contains("value=\"a&quot;&gt;&lt;script&gt;\""),

@@ -108,7 +108,7 @@ fn form(draft: &Draft) -> Markup {
             @match &draft.text {
                 Some(text) => {
                     label { "Definition"
-                        textarea.tall name="definition" rows="28" spellcheck="false" { (text) }
+                        textarea.tall dir="auto" name="definition" rows="28" spellcheck="false" { (text) }
                     }
                 }
                 None => (inputs(draft)),
@@ -128,7 +128,7 @@ fn inputs(draft: &Draft) -> Markup {
     let input = |label: &str, name: &str, hint: &str| {
         html! {
             label { (label)
-                input type="text" name=(name) value=(draft.fields.text(name)) placeholder=(hint) autocomplete="off"
+                input dir="auto" type="text" name=(name) value=(draft.fields.text(name)) placeholder=(hint) autocomplete="off"
                     spellcheck="false" maxlength="1000";
             }
         }
@@ -141,7 +141,7 @@ fn inputs(draft: &Draft) -> Markup {
         fieldset {
             legend { "When" }
             label { "Cron expressions, one in a line"
-                textarea.short name="expressions" rows="3" placeholder="30 2 * * *" spellcheck="false" {
+                textarea.short dir="auto" name="expressions" rows="3" placeholder="30 2 * * *" spellcheck="false" {
                     (draft.fields.text("expressions"))
                 }
             }
@@ -159,7 +159,7 @@ fn inputs(draft: &Draft) -> Markup {
             }
             @if has_field {
                 label { "Payload, as JSON"
-                    textarea.short name="payload" rows="4" placeholder="{\"days\": 1}" spellcheck="false" {
+                    textarea.short dir="auto" name="payload" rows="4" placeholder="{\"days\": 1}" spellcheck="false" {
                         (draft.fields.text("payload"))
                     }
                 }

@@ -6,7 +6,7 @@ use rota_proto::v1::{PutScheduleResponse, TaskTemplate, UpcomingRun};
 use tonic_types::ErrorDetails;
 
 use super::*;
-use crate::pages::fake::Fake;
+use crate::fake::Fake;
 
 const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
 

@@ -1,0 +1,162 @@
+//! Counts of the tasks of a filter by status. Beside many ended tasks a count costs the leader milliseconds, so each is
+//! kept for a hundred times as long as it took: an open page costs at most a hundredth of a core.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use rota_proto::{
+    TimeSpan,
+    json::TaskFilter,
+    v1::{CountTasksRequest, TaskStatus},
+};
+
+use crate::{api::Api, link, parts::count};
+
+/// Time for one count. What is not counted by then is told as "or more".
+const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 10_000_000 };
+/// A count is kept for so many times the time that it took, within these bounds.
+const SHARE: u32 = 100;
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(60);
+/// Filters whose counts are kept. More are counted at every page.
+const FILTERS: usize = 64;
+
+/// How many tasks match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HowMany {
+    pub(crate) number: u64,
+    /// Whether there are more.
+    pub(crate) or_more: bool,
+}
+
+impl HowMany {
+    /// The number with its noun.
+    pub(crate) fn of(self, one: &str, many: &str) -> String {
+        let more = if self.or_more { " or more" } else { "" };
+        let noun = if self.number == 1 && !self.or_more { one } else { many };
+        format!("{}{more} {noun}", count(self.number))
+    }
+
+    /// The number with a sign for more, where there is little room.
+    pub(crate) fn short(self) -> String {
+        format!("{}{}", count(self.number), if self.or_more { "+" } else { "" })
+    }
+}
+
+/// The numbers of a filter by status. A status that could not be counted is not there.
+pub(crate) type ByStatus = HashMap<TaskStatus, HowMany>;
+
+#[derive(Debug)]
+struct Kept {
+    until: Instant,
+    counts: ByStatus,
+}
+
+/// The counts that a node keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Counts(Mutex<HashMap<String, Kept>>);
+
+impl Counts {
+    /// Counts the tasks that match a filter in each of these statuses, whatever statuses the filter has.
+    pub(crate) async fn of(
+        &self,
+        api: &Api,
+        filter: &TaskFilter,
+        statuses: &[TaskStatus],
+    ) -> ByStatus {
+        let narrowed = |status| TaskFilter { statuses: vec![status], ..filter.clone() };
+        // Another token may see other tasks.
+        let all = TaskFilter { statuses: statuses.to_vec(), ..filter.clone() };
+        let key = format!("{:?} {}", api.token(), link::to("", all.pairs()));
+        let started = Instant::now();
+        if let Some(kept) = self.known(&key, started) {
+            return kept;
+        }
+        let counted = join_all(statuses.iter().map(|status| one(api, *status, narrowed(*status))));
+        let counts: ByStatus = counted.await.into_iter().flatten().collect();
+        if counts.len() == statuses.len() {
+            let until = started + (started.elapsed() * SHARE).clamp(LEAST, MOST);
+            self.keep(key, Kept { until, counts: counts.clone() }, started);
+        }
+        counts
+    }
+
+    fn known(&self, key: &str, now: Instant) -> Option<ByStatus> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(key).filter(|one| now < one.until).map(|one| one.counts.clone())
+    }
+
+    fn keep(&self, key: String, new: Kept, now: Instant) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= FILTERS {
+            kept.retain(|_, one| now < one.until);
+        }
+        if kept.len() < FILTERS || kept.contains_key(&key) {
+            kept.insert(key, new);
+        }
+    }
+}
+
+async fn one(api: &Api, status: TaskStatus, filter: TaskFilter) -> Option<(TaskStatus, HowMany)> {
+    let request = CountTasksRequest { filter: Some(filter.into()), time_limit: Some(TIME) };
+    let counted = api.tasks().count_tasks(request).await.ok()?.into_inner();
+    Some((status, HowMany { number: counted.count, or_more: counted.at_least }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_proto::v1::CountTasksResponse;
+    use tonic::Status;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    const ASKED: [TaskStatus; 2] = [TaskStatus::Failed, TaskStatus::Completed];
+
+    fn filter(queue: &str) -> TaskFilter {
+        TaskFilter { queue: Some(queue.to_owned()), ..TaskFilter::default() }
+    }
+
+    #[tokio::test]
+    async fn a_count_is_asked_for_once_by_all_pages_of_a_filter() {
+        let answer = CountTasksResponse { count: 1200, at_least: true, examined: 1200 };
+        let fake = Fake::default().with("CountTasks", &answer);
+        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
+        for _ in 0..3 {
+            let found = counts.of(&api, &filter("a/b"), &ASKED).await;
+            assert_eq!(found[&TaskStatus::Failed].short(), "1,200+");
+        }
+        let asked: Vec<CountTasksRequest> = fake.calls("CountTasks");
+        assert_eq!(asked.len(), ASKED.len(), "once for each status");
+        assert!(
+            asked.iter().all(|one| one.filter.as_ref().is_some_and(|it| it.statuses.len() == 1))
+        );
+        counts.of(&api, &filter("other"), &ASKED).await;
+        counts.of(&api.with_token(Some("t")), &filter("other"), &ASKED).await;
+        assert_eq!(fake.methods().len(), 3 * ASKED.len(), "another filter, another token");
+    }
+
+    #[tokio::test]
+    async fn a_count_that_fails_is_not_kept() {
+        let fake = Fake::default().refusing("CountTasks", Status::unavailable("no leader"));
+        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
+        assert_eq!(counts.of(&api, &filter("q"), &ASKED).await, ByStatus::new());
+        counts.of(&api, &filter("q"), &ASKED).await;
+        assert_eq!(fake.methods().len(), 2 * ASKED.len());
+    }
+
+    #[tokio::test]
+    async fn the_memory_is_bounded() {
+        let answer = CountTasksResponse::default();
+        let fake = Fake::default().with("CountTasks", &answer);
+        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
+        for number in 0..FILTERS * 2 {
+            counts.of(&api, &filter(&number.to_string()), &ASKED).await;
+        }
+        assert_eq!(counts.0.lock().expect("whole").len(), FILTERS);
+    }
+}
