@@ -15,7 +15,7 @@ use std::{
 
 use rota_client::v1::GetClusterRequest;
 use tokio::{
-    process::Command,
+    process::{Child, Command},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -75,6 +75,7 @@ impl Before {
     /// When nodes tell of more than was lost, or do not tell of it.
     #[expect(clippy::print_stdout, reason = "what was lost belongs to the report of a run")]
     pub(crate) async fn compare(self, cluster: &mut Cluster) {
+        cluster.store.is_settled().await;
         self.keeps.abort();
         let former = log_in(&self.kept).await;
         let master = cluster.store.address(cluster.store.leader().await);
@@ -192,6 +193,37 @@ fn list(files: &Path) {
     fs::write(files.join("appendonly.aof.manifest"), lines.concat()).expect("written");
 }
 
+/// A server of its own for files. It is gone when this is dropped.
+pub(crate) struct Served {
+    pub(crate) address: String,
+    server: Child,
+}
+
+impl Served {
+    pub(crate) async fn start(home: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = port.expect("a free port").port().to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+        command.arg("--dir").arg(home).stdin(Stdio::null()).stdout(Stdio::null());
+        command.kill_on_drop(true);
+        let mut start = || command.spawn().expect("redis-server is installed");
+        let mut served = Self { address: format!("127.0.0.1:{port}"), server: start() };
+        let mut look = tokio::time::interval(LOOK);
+        let answers = async {
+            while !matches!(ask(&served.address, &["PING"]).await, Ok(Value::Bytes(_))) {
+                // Where a file before the last one is torn, it cuts that off and ends.
+                if served.server.try_wait().expect("a process").is_some() {
+                    served.server = start();
+                }
+                look.tick().await;
+            }
+        };
+        timeout(PATIENCE, answers).await.expect("the files are served");
+        served
+    }
+}
+
 /// The log in those files, as a server finds it that has a copy of them.
 async fn log_in(kept: &Path) -> Vec<Revision> {
     let copy = kept.join("copy");
@@ -201,26 +233,9 @@ async fn log_in(kept: &Path) -> Vec<Revision> {
         fs::copy(file.path(), files.join(file.file_name())).expect("copied");
     }
     list(&files);
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = port.expect("a free port").port().to_string();
-    let mut server = Command::new("redis-server");
-    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-    server.arg("--dir").arg(&copy).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut start = || server.kill_on_drop(true).spawn().expect("redis-server is installed");
-    let mut server = start();
-    let (address, mut look) = (format!("127.0.0.1:{port}"), tokio::time::interval(LOOK));
-    let answers = async {
-        while !matches!(ask(&address, &["PING"]).await, Ok(Value::Bytes(_))) {
-            // Where a file before the last one is torn, it cuts that off and ends.
-            if server.try_wait().expect("a process").is_some() {
-                server = start();
-            }
-            look.tick().await;
-        }
-    };
-    timeout(PATIENCE, answers).await.expect("the copy is served");
-    let log = recorder::log_of(&address).await.expect("the log of the copy");
-    server.kill().await.expect("killed");
+    let server = Served::start(&copy).await;
+    let log = recorder::log_of(&server.address).await.expect("the log of the copy");
+    drop(server);
     fs::remove_dir_all(kept).expect("removed");
     log
 }
@@ -241,7 +256,7 @@ pub struct Losses {
 impl Losses {
     /// Reads what was lost, and holds it against what was acknowledged. `dropped` is what the recorder has read of it.
     #[must_use]
-    pub fn new(losses: &[Loss], dropped: &[Revision], acks: &[Ack]) -> Self {
+    pub fn new(losses: &[Loss], dropped: &[Vec<Revision>], acks: &[Ack]) -> Self {
         let mut all = Self { times: losses.len(), ..Self::default() };
         let acknowledged: BTreeSet<_> = acks.iter().map(|ack| ack.id.as_str()).collect();
         for Loss { batches, told } in losses {
@@ -251,7 +266,7 @@ impl Losses {
             let untold = untold.filter(|task| acknowledged.contains(task.as_str()));
             all.untold.extend(untold.cloned());
         }
-        for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped) {
+        for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped.concat().iter()) {
             all.tasks.extend(batch.ids.iter().cloned());
             all.tasks.extend(batch.tasks.iter().map(|write| write.task().to_owned()));
         }
