@@ -18,7 +18,7 @@
 //!   the revision in which it lives again.
 //! - What the API tells of a task's attempts is what was written of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::audit::Record;
 
@@ -230,23 +230,6 @@ pub struct Verdict {
     pub leases: usize,
     /// Tasks that ended.
     pub ended: usize,
-}
-
-/// The numbers of batches that are no larger than those of batches that were lost before them. Of each loss there are the
-/// lost batches in a row: whatever was written in their place must have a larger number than all of them.
-#[must_use]
-pub fn recurring<'a>(
-    history: &[Revision],
-    losses: impl IntoIterator<Item = &'a [Revision]>,
-) -> Vec<Fault> {
-    let number = |revision: &Revision| revision.head.map(|head| head.seq);
-    let mut faults = BTreeSet::new();
-    for lost in losses {
-        let lost: BTreeSet<_> = lost.iter().filter_map(number).collect();
-        let Some((first, last)) = lost.first().zip(lost.last()) else { continue };
-        faults.extend(history.iter().filter_map(number).filter(|seq| first <= seq && seq <= last));
-    }
-    faults.into_iter().map(Fault::Recurs).collect()
 }
 
 /// Judges a history from its beginning, and what the API tells in the end: `told` may leave tasks out.
@@ -554,22 +537,6 @@ mod tests {
             history[6].tasks = vec![live("b", Some(Lease { attempt: 1, token: 1, session }))];
         });
         assert_eq!(stolen, [Fault::Shrinks(8, b()), Fault::Overlap(8, b()), Fault::Told(b())]);
-    }
-
-    #[test]
-    fn numbers_of_lost_batches_are_not_passed_under() {
-        let of = |seqs: &[u64]| seqs.iter().map(|&seq| batch(1, 1, seq, [])).collect::<Vec<_>>();
-        let found = |there: &[u64], losses: &[&[u64]]| {
-            let losses: Vec<_> = losses.iter().map(|lost| of(lost)).collect();
-            recurring(&of(there), losses.iter().map(Vec::as_slice))
-        };
-        // Batches 5 to 9 are lost, and the store goes on after 4.
-        assert_eq!(found(&[3, 4, 10, 11], &[&[5, 6, 7, 8, 9]]), []);
-        assert_eq!(found(&[3, 4, 9, 10], &[&[5, 6, 7, 8, 9]]), [Fault::Recurs(9)]);
-        // It is no batch's number, but that of a lease is compared by size.
-        assert_eq!(found(&[3, 4, 8, 10], &[&[5, 6, 7, 9]]), [Fault::Recurs(8)]);
-        // What is written between two losses is larger than the first and smaller than the second.
-        assert_eq!(found(&[4, 20, 40], &[&[5, 6], &[30, 31]]), []);
     }
 
     #[test]

@@ -242,6 +242,23 @@ async fn log_in(kept: &Path) -> Vec<Revision> {
     log
 }
 
+/// The numbers of batches that are no larger than those of batches that were lost before them. Of each loss there are the
+/// lost batches in a row: whatever was written in their place must have a larger number than all of them.
+#[must_use]
+pub fn recurring<'a>(
+    history: &[Revision],
+    losses: impl IntoIterator<Item = &'a [Revision]>,
+) -> Vec<history::Fault> {
+    let number = |revision: &Revision| revision.head.map(|head| head.seq);
+    let mut faults = BTreeSet::new();
+    for lost in losses {
+        let lost: BTreeSet<_> = lost.iter().filter_map(number).collect();
+        let Some((first, last)) = lost.first().zip(lost.last()) else { continue };
+        faults.extend(history.iter().filter_map(number).filter(|seq| first <= seq && seq <= last));
+    }
+    faults.into_iter().map(history::Fault::Recurs).collect()
+}
+
 /// What was lost in a whole run: what may be missing or repeated because of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -308,5 +325,34 @@ impl Losses {
         let (Complaint::NotFound(id) | Complaint::Changed(id, ..) | Complaint::EndedAs(id, _)) =
             complaint;
         self.tasks.contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Fault, HeadWrite};
+
+    fn batches(seqs: &[u64]) -> Vec<Revision> {
+        let batch = |&seq: &u64| {
+            let head = Some(HeadWrite { epoch: 1, seq, prev: 0, sealed: false });
+            Revision { head, ..Revision::default() }
+        };
+        seqs.iter().map(batch).collect()
+    }
+
+    #[test]
+    fn numbers_of_lost_batches_are_not_passed_under() {
+        let found = |there: &[u64], losses: &[&[u64]]| {
+            let losses: Vec<_> = losses.iter().map(|lost| batches(lost)).collect();
+            recurring(&batches(there), losses.iter().map(Vec::as_slice))
+        };
+        // Batches 5 to 9 are lost, and the store goes on after 4.
+        assert_eq!(found(&[3, 4, 10, 11], &[&[5, 6, 7, 8, 9]]), []);
+        assert_eq!(found(&[3, 4, 9, 10], &[&[5, 6, 7, 8, 9]]), [Fault::Recurs(9)]);
+        // It is no batch's number, but that of a lease is compared by size.
+        assert_eq!(found(&[3, 4, 8, 10], &[&[5, 6, 7, 9]]), [Fault::Recurs(8)]);
+        // What is written between two losses is larger than the first and smaller than the second.
+        assert_eq!(found(&[4, 20, 40], &[&[5, 6], &[30, 31]]), []);
     }
 }

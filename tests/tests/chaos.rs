@@ -24,7 +24,7 @@ use rota_tests::{
     fault::Fault,
     history,
     load::{self, BATCH, Kind, Load},
-    losses::Losses,
+    losses::{self, Losses},
     process::LOOK,
     pull_worker::PullWorker,
     report::Report,
@@ -308,7 +308,7 @@ async fn judge(
     let mut written = history::judge(&history, &records);
     let dropped = cluster.history.dropped();
     let lost = cluster.losses.iter().map(|loss| &loss.batches).chain(&dropped);
-    written.faults.extend(history::recurring(&history, lost.map(Vec::as_slice)));
+    written.faults.extend(losses::recurring(&history, lost.map(Vec::as_slice)));
     let done = audit(acks, &effects, &records, &cluster.expected_losses);
     let mut losses = Losses::new(&cluster.losses, &dropped, acks);
     if cluster.store.backend == Backend::ReplicatedRedis {
