@@ -56,7 +56,7 @@ async fn ids_of_tasks_that_the_store_may_have_lost_are_not_given_again() {
     };
     let node = Node::start_on(store.clone(), EngineOptions::default());
     let kept = id(&node).await;
-    node.stop().await;
+    node.leave().await;
     store.seq_floor.store(7 << 32, Ordering::Relaxed);
     let node = Node::start_on(store, EngineOptions::default());
     let next = id(&node).await;
