@@ -44,7 +44,7 @@ test: ## Run all tests; installs the tools that they need
 	@tests/run.sh
 
 test-all: ## Run everything that tests Rota: test, upgrade, planted, and five minutes of chaos
-	@BUDGET_HOLDS=1 $(MAKE) --no-print-directory test
+	@BUDGET_HOLDS=1 ROTA_TEST_KILLS=3 ROTA_TEST_STALLS=1 $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory upgrade
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory chaos DURATION=$(or $(DURATION),5m)

@@ -9,7 +9,8 @@
 //!   missing, none is there twice.
 //! - A batch carries the epoch of who leads at that revision. So no accepted write is a former leader's.
 //! - A task's leases follow one another: the attempt's number grows by one, the token grows and is no
-//!   younger than the batch that writes it. A lease is one session's, from the revision that gives it
+//!   younger than the batch that writes it. That holds through a loss of Redis too: what is written after it has larger
+//!   numbers than what was lost. A lease is one session's, from the revision that gives it
 //!   to the revision that takes it, and no two overlap.
 //! - A task ends once, in the revision in which it ceases to live, and under the lease that is valid
 //!   then: no accepted end is a former attempt's. One that no worker has can be cancelled, but not
@@ -17,7 +18,7 @@
 //!   the revision in which it lives again.
 //! - What the API tells of a task's attempts is what was written of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::audit::Record;
 
@@ -200,6 +201,8 @@ pub enum Fault {
     Unsealed(i64),
     /// A lease does not follow the one before it, or changes hands.
     Overlap(i64, String),
+    /// A lease's token is no larger than that of an earlier lease of the task.
+    Shrinks(i64, String),
     /// A lease's token is younger than the batch that gives it.
     Early(i64, String),
     /// A task ended under another lease than the valid one.
@@ -210,7 +213,7 @@ pub enum Fault {
     Vanished(i64, String),
     /// The API tells other attempts than were written.
     Told(String),
-    /// A number of a batch, and so of a lease, was given out before by a batch that was lost.
+    /// A number of a batch, and so of a lease, is no larger than that of a batch that was lost before it.
     Recurs(u64),
 }
 
@@ -227,18 +230,6 @@ pub struct Verdict {
     pub leases: usize,
     /// Tasks that ended.
     pub ended: usize,
-}
-
-/// The numbers of batches that are there, and that a lost batch had before.
-#[must_use]
-pub fn recurring<'a>(
-    history: &[Revision],
-    lost: impl IntoIterator<Item = &'a Revision>,
-) -> Vec<Fault> {
-    let numbers = |revision: &Revision| revision.head.map(|head| head.seq);
-    let lost: BTreeSet<_> = lost.into_iter().filter_map(numbers).collect();
-    let there = history.iter().filter_map(numbers);
-    there.filter(|number| lost.contains(number)).map(Fault::Recurs).collect()
 }
 
 /// Judges a history from its beginning, and what the API tells in the end: `told` may leave tasks out.
@@ -363,7 +354,10 @@ impl Judge {
         let Some(lease) = lease.filter(|_| before != lease) else { return };
         let (attempt, token) = task.leases.last().copied().unwrap_or_default();
         let token = token.max(task.given_back);
-        if lease.attempt != attempt + 1 || lease.token <= token {
+        if lease.token <= token {
+            self.verdict.faults.push(Fault::Shrinks(number, name.to_owned()));
+        }
+        if lease.attempt != attempt + 1 {
             self.verdict.faults.push(Fault::Overlap(number, name.to_owned()));
         }
         if lease.token > seq {
@@ -523,7 +517,7 @@ mod tests {
         assert_eq!(overlap(lease(2, 4)), []);
         assert_eq!(overlap(lease(1, 4)), [Fault::Overlap(9, b())]);
         assert_eq!(overlap(lease(3, 4)), [Fault::Overlap(9, b())]);
-        assert_eq!(overlap(lease(2, 1)), [Fault::Overlap(9, b())]);
+        assert_eq!(overlap(lease(2, 1)), [Fault::Shrinks(9, b())]);
         assert_eq!(overlap(lease(2, 5)), [Fault::Early(9, b())]);
         // An attempt that was given back is the next one's number again. Only the last lease can be given back.
         let given_back = |released, lease| {
@@ -536,13 +530,13 @@ mod tests {
         assert_eq!(given_back(1, lease(1, 4)), []);
         assert_eq!(given_back(2, lease(1, 4)), [Fault::Overlap(9, b())]);
         assert_eq!(given_back(1, lease(2, 4)), [Fault::Overlap(9, b())]);
-        assert_eq!(given_back(1, lease(1, 1)), [Fault::Overlap(9, b())]);
+        assert_eq!(given_back(1, lease(1, 1)), [Fault::Shrinks(9, b())]);
         // The same lease in two sessions' hands.
         let stolen = faults(|history| {
             let session = 99;
             history[6].tasks = vec![live("b", Some(Lease { attempt: 1, token: 1, session }))];
         });
-        assert_eq!(stolen, [Fault::Overlap(8, b()), Fault::Told(b())]);
+        assert_eq!(stolen, [Fault::Shrinks(8, b()), Fault::Overlap(8, b()), Fault::Told(b())]);
     }
 
     #[test]

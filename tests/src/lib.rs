@@ -1,6 +1,6 @@
 //! What the tests of real processes share: the `rota` binary as a process that can be killed and
 //! started again ([`process`]), a whole [`cluster`] on hosts of its own ([`net`]) with any shared [`store`], what can go
-//! wrong in it ([`fault`]), the binary of an [`older`] version, a [`load`] that keeps books, a [`recorder`] of what is written
+//! wrong in it ([`fault`]) and why work may not come to its end ([`unfinished`]), the binary of an [`older`] version, a [`load`] that keeps books, a [`recorder`] of what is written
 //! to the store, [`schedules`] with a tick each second, the judges of what was done ([`audit`]) and written ([`history`], [`ticks`]), their [`report`], and what a node says that was done ([`scrape`]).
 //! And for what is made of that, a [`browser`], a [`book`] to compare with, a real [`prometheus`], the [`dashboards`],
 //! and the expressions in both ([`promql`]).
@@ -31,4 +31,5 @@ pub mod schedules;
 pub mod scrape;
 pub mod store;
 pub mod ticks;
+pub mod unfinished;
 pub mod users;

@@ -15,14 +15,14 @@ use std::{
 
 use rota_client::v1::GetClusterRequest;
 use tokio::{
-    process::Command,
+    process::{Child, Command},
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
 use crate::{
     audit::{self, Ack},
-    cluster::Cluster,
+    cluster::{Cluster, node_name},
     history::{self, Loss, Revision},
     process::{LOOK, PATIENCE},
     recorder,
@@ -75,6 +75,7 @@ impl Before {
     /// When nodes tell of more than was lost, or do not tell of it.
     #[expect(clippy::print_stdout, reason = "what was lost belongs to the report of a run")]
     pub(crate) async fn compare(self, cluster: &mut Cluster) {
+        cluster.store.is_settled().await;
         self.keeps.abort();
         let former = log_in(&self.kept).await;
         let master = cluster.store.address(cluster.store.leader().await);
@@ -127,7 +128,8 @@ fn switches(cluster: &Cluster) -> usize {
     switches.max().unwrap_or(0)
 }
 
-/// How many lost batches each node tells of, all in all.
+/// How many lost batches each node tells of, all in all: what it knows itself. The sum of the cluster is the largest of these,
+/// and hides what a node found that had seen less of earlier losses than another.
 async fn told(cluster: &Cluster) -> Vec<u64> {
     let mut all = Vec::new();
     for node in 0..cluster.nodes.len() {
@@ -141,7 +143,8 @@ async fn told(cluster: &Cluster) -> Vec<u64> {
             }
         };
         let told = timeout(PATIENCE, told).await.expect("every node answers");
-        let lost = told.store.and_then(|store| store.lost);
+        let own = told.nodes.into_iter().find(|one| one.name == node_name(node));
+        let lost = own.expect("a node is in its cluster").lost;
         all.push(lost.map_or(0, |lost| lost.batches.expect("some node knows how many")));
     }
     all
@@ -192,6 +195,37 @@ fn list(files: &Path) {
     fs::write(files.join("appendonly.aof.manifest"), lines.concat()).expect("written");
 }
 
+/// A server of its own for files. It is gone when this is dropped.
+pub(crate) struct Served {
+    pub(crate) address: String,
+    server: Child,
+}
+
+impl Served {
+    pub(crate) async fn start(home: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = port.expect("a free port").port().to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+        command.arg("--dir").arg(home).stdin(Stdio::null()).stdout(Stdio::null());
+        command.kill_on_drop(true);
+        let mut start = || command.spawn().expect("redis-server is installed");
+        let mut served = Self { address: format!("127.0.0.1:{port}"), server: start() };
+        let mut look = tokio::time::interval(LOOK);
+        let answers = async {
+            while !matches!(ask(&served.address, &["PING"]).await, Ok(Value::Bytes(_))) {
+                // Where a file before the last one is torn, it cuts that off and ends.
+                if served.server.try_wait().expect("a process").is_some() {
+                    served.server = start();
+                }
+                look.tick().await;
+            }
+        };
+        timeout(PATIENCE, answers).await.expect("the files are served");
+        served
+    }
+}
+
 /// The log in those files, as a server finds it that has a copy of them.
 async fn log_in(kept: &Path) -> Vec<Revision> {
     let copy = kept.join("copy");
@@ -201,28 +235,28 @@ async fn log_in(kept: &Path) -> Vec<Revision> {
         fs::copy(file.path(), files.join(file.file_name())).expect("copied");
     }
     list(&files);
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = port.expect("a free port").port().to_string();
-    let mut server = Command::new("redis-server");
-    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-    server.arg("--dir").arg(&copy).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut start = || server.kill_on_drop(true).spawn().expect("redis-server is installed");
-    let mut server = start();
-    let (address, mut look) = (format!("127.0.0.1:{port}"), tokio::time::interval(LOOK));
-    let answers = async {
-        while !matches!(ask(&address, &["PING"]).await, Ok(Value::Bytes(_))) {
-            // Where a file before the last one is torn, it cuts that off and ends.
-            if server.try_wait().expect("a process").is_some() {
-                server = start();
-            }
-            look.tick().await;
-        }
-    };
-    timeout(PATIENCE, answers).await.expect("the copy is served");
-    let log = recorder::log_of(&address).await.expect("the log of the copy");
-    server.kill().await.expect("killed");
+    let server = Served::start(&copy).await;
+    let log = recorder::log_of(&server.address).await.expect("the log of the copy");
+    drop(server);
     fs::remove_dir_all(kept).expect("removed");
     log
+}
+
+/// The numbers of batches that are no larger than those of batches that were lost before them. Of each loss there are the
+/// lost batches in a row: whatever was written in their place must have a larger number than all of them.
+#[must_use]
+pub fn recurring<'a>(
+    history: &[Revision],
+    losses: impl IntoIterator<Item = &'a [Revision]>,
+) -> Vec<history::Fault> {
+    let number = |revision: &Revision| revision.head.map(|head| head.seq);
+    let mut faults = BTreeSet::new();
+    for lost in losses {
+        let lost: BTreeSet<_> = lost.iter().filter_map(number).collect();
+        let Some((first, last)) = lost.first().zip(lost.last()) else { continue };
+        faults.extend(history.iter().filter_map(number).filter(|seq| first <= seq && seq <= last));
+    }
+    faults.into_iter().map(history::Fault::Recurs).collect()
 }
 
 /// What was lost in a whole run: what may be missing or repeated because of it.
@@ -241,7 +275,7 @@ pub struct Losses {
 impl Losses {
     /// Reads what was lost, and holds it against what was acknowledged. `dropped` is what the recorder has read of it.
     #[must_use]
-    pub fn new(losses: &[Loss], dropped: &[Revision], acks: &[Ack]) -> Self {
+    pub fn new(losses: &[Loss], dropped: &[Vec<Revision>], acks: &[Ack]) -> Self {
         let mut all = Self { times: losses.len(), ..Self::default() };
         let acknowledged: BTreeSet<_> = acks.iter().map(|ack| ack.id.as_str()).collect();
         for Loss { batches, told } in losses {
@@ -251,7 +285,7 @@ impl Losses {
             let untold = untold.filter(|task| acknowledged.contains(task.as_str()));
             all.untold.extend(untold.cloned());
         }
-        for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped) {
+        for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped.concat().iter()) {
             all.tasks.extend(batch.ids.iter().cloned());
             all.tasks.extend(batch.tasks.iter().map(|write| write.task().to_owned()));
         }
@@ -291,5 +325,34 @@ impl Losses {
         let (Complaint::NotFound(id) | Complaint::Changed(id, ..) | Complaint::EndedAs(id, _)) =
             complaint;
         self.tasks.contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Fault, HeadWrite};
+
+    fn batches(seqs: &[u64]) -> Vec<Revision> {
+        let batch = |&seq: &u64| {
+            let head = Some(HeadWrite { epoch: 1, seq, prev: 0, sealed: false });
+            Revision { head, ..Revision::default() }
+        };
+        seqs.iter().map(batch).collect()
+    }
+
+    #[test]
+    fn numbers_of_lost_batches_are_not_passed_under() {
+        let found = |there: &[u64], losses: &[&[u64]]| {
+            let losses: Vec<_> = losses.iter().map(|lost| batches(lost)).collect();
+            recurring(&batches(there), losses.iter().map(Vec::as_slice))
+        };
+        // Batches 5 to 9 are lost, and the store goes on after 4.
+        assert_eq!(found(&[3, 4, 10, 11], &[&[5, 6, 7, 8, 9]]), []);
+        assert_eq!(found(&[3, 4, 9, 10], &[&[5, 6, 7, 8, 9]]), [Fault::Recurs(9)]);
+        // It is no batch's number, but that of a lease is compared by size.
+        assert_eq!(found(&[3, 4, 8, 10], &[&[5, 6, 7, 9]]), [Fault::Recurs(8)]);
+        // What is written between two losses is larger than the first and smaller than the second.
+        assert_eq!(found(&[4, 20, 40], &[&[5, 6], &[30, 31]]), []);
     }
 }

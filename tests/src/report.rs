@@ -184,6 +184,7 @@ fn of_written(fault: &history::Fault) -> Promise {
         | Fault::Gap(_)
         | Fault::Unsealed(_)
         | Fault::Overlap(..)
+        | Fault::Shrinks(..)
         | Fault::Early(..)
         | Fault::OldAttempt(..) => Promise::Fence,
     }

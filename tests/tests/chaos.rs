@@ -24,13 +24,13 @@ use rota_tests::{
     fault::Fault,
     history,
     load::{self, BATCH, Kind, Load},
-    losses::Losses,
+    losses::{self, Losses},
     process::LOOK,
     pull_worker::PullWorker,
     report::Report,
     schedules::{self, Schedules},
     store::Backend,
-    ticks,
+    ticks, unfinished,
     users::{self, Experience, Users},
 };
 use tokio::time::timeout;
@@ -60,6 +60,8 @@ const MANY_SCHEDULES: usize = 1000;
 const ROUND: Duration = Duration::from_secs(150);
 /// The plan of a short run.
 const SHORT_SEED: u64 = 1;
+/// After the last fault, all work ends within this time.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
 /// What the ids of probes begin with.
 const PROBE: &str = "probe-";
 
@@ -198,7 +200,7 @@ async fn hurt_in_every_way_each_tick_of_a_schedule_is_decided_once() {
             }
             println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
             let hold = plan.hold(fault);
-            fault.inflict(&mut cluster, hold, &mut plan.random).await;
+            fault.inflict(&mut cluster, hold, &mut plan.random).await.account(&mut cluster).await;
             let decided_after = schedules.catch_up(&cluster.url(1)).await;
             println!("    all ticks are decided after {decided_after:.1?}");
         }
@@ -207,7 +209,7 @@ async fn hurt_in_every_way_each_tick_of_a_schedule_is_decided_once() {
         }
     }
     schedules.pause(&cluster.url(0)).await;
-    load::settle(&cluster.client(0)).await;
+    settle(&cluster).await;
     let (told, records) =
         (schedules.told(&cluster.url(0)).await, load::records(&cluster.client(0)).await);
     let history = cluster.history_until_now().await;
@@ -246,30 +248,46 @@ async fn hurt(backend: Backend, mut plan: Plan) {
             let before = load.acknowledged();
             println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
             let hold = plan.hold(fault);
-            fault.inflict(&mut cluster, hold, &mut plan.random).await;
+            let struck = fault.inflict(&mut cluster, hold, &mut plan.random).await;
             let done_after = probe(&cluster.client(0), cluster.healed).await;
             println!(
                 "    alive {done_after:.1?} after it was healed; {} tasks acknowledged meanwhile",
                 load.acknowledged() - before
             );
             probes.push(Probe { after: format!("{fault:?}"), done_after });
+            struck.account(&mut cluster).await;
         }
         if plan.duration.is_none_or(|duration| began.elapsed() >= duration) {
             break;
         }
     }
-    let mut acks = load.end().await;
-    acks.extend(pulled.end().await);
-    let experience = users.end().await;
+    let mut acks = ended(&cluster, "clients", load.end()).await;
+    acks.extend(ended(&cluster, "clients of the pull worker", pulled.end()).await);
+    let experience = ended(&cluster, "users", users.end()).await;
     if backend == Backend::Redis {
         users::cancel_again(&cluster.client(0)).await;
     }
-    load::settle(&cluster.client(0)).await;
+    settle(&cluster).await;
     cluster.close_expected_losses().await;
     let pulled = pull_worker.end().await;
     let report = judge(&cluster, &acks, pulled, experience, probes).await;
     println!("{backend:?}\n{report}ROTA_TEST_SEED={} repeats the plan of this run", plan.seed);
     assert_eq!(report.broken(), [], "promises were broken");
+}
+
+/// Waits for the end of what was told to stop.
+async fn ended<T>(cluster: &Cluster, who: &str, end: impl Future<Output = T>) -> T {
+    match timeout(ENDS_WITHIN, end).await {
+        Ok(result) => result,
+        Err(_) => panic!("{who} do not come to an end:\n{}", unfinished::left(cluster, 0).await),
+    }
+}
+
+/// Waits until nothing is left to be done.
+async fn settle(cluster: &Cluster) {
+    if let Err(left) = unfinished::settled(cluster, 0, ENDS_WITHIN).await {
+        panic!("work does not end:\n{left}");
+    }
 }
 
 /// Has all witnesses heard.
@@ -289,8 +307,8 @@ async fn judge(
     let history = cluster.history_until_now().await;
     let mut written = history::judge(&history, &records);
     let dropped = cluster.history.dropped();
-    let lost = cluster.losses.iter().flat_map(|loss| &loss.batches).chain(&dropped);
-    written.faults.extend(history::recurring(&history, lost));
+    let lost = cluster.losses.iter().map(|loss| &loss.batches).chain(&dropped);
+    written.faults.extend(losses::recurring(&history, lost.map(Vec::as_slice)));
     let done = audit(acks, &effects, &records, &cluster.expected_losses);
     let mut losses = Losses::new(&cluster.losses, &dropped, acks);
     if cluster.store.backend == Backend::ReplicatedRedis {

@@ -1,12 +1,15 @@
 //! Nothing that was acknowledged is lost, and nothing ends twice, though server and workers are
 //! killed with SIGKILL in the midst of a load; and the totals that its metrics show are exactly this.
 //!
-//! `ROTA_TEST_TASKS` sets how large the load is; `ROTA_TEST_SEED` repeats the choice of victims.
+//! On Redis and Consul, the leader of a cluster, its workers and the only server of the store are killed.
+//!
+//! `ROTA_TEST_TASKS` sets how large the load is on the embedded store, and `ROTA_TEST_KILLS` how often each sort of victim
+//! is killed on the others: once where nothing is said. `ROTA_TEST_SEED` repeats the choice of victims.
 
 use std::{
     collections::BTreeMap,
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
@@ -18,12 +21,19 @@ use std::{
 use rota_client::Client;
 use rota_tests::{
     audit::{Ack, Effect, audit},
+    cluster::{Cluster, Shape},
     expected_losses::ExpectedLosses,
-    load,
-    process::{LOOK, Server},
+    history,
+    load::{self, Load},
+    process::{LOOK, PATIENCE, Server},
     scrape::{hold_totals, scrape},
+    store::Backend,
+    unfinished,
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 /// The server is killed so often, spread over the load.
 const SERVER_KILLS: usize = 20;
@@ -39,6 +49,10 @@ const BACKLOG: usize = 2000;
 /// The whole run ends within.
 const DEADLINE: Duration = Duration::from_secs(900);
 
+/// Submitted on a shared store between two kills, at least, and how often each client submits a batch.
+const BETWEEN: usize = 500;
+const PERIOD: Duration = Duration::from_millis(100);
+
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).ok().map_or(default, |text| text.parse().expect("a number"))
 }
@@ -53,6 +67,87 @@ async fn killed_at_any_moment_nothing_is_lost_and_nothing_ends_twice() {
     let run = Run::new(server, tasks, seed);
     let verdict = tokio::time::timeout(DEADLINE, run.play()).await.expect("it ends in time");
     println!("{:.1} s: {verdict}", began.elapsed().as_secs_f64());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_on_redis_nothing_is_lost_and_nothing_ends_twice() {
+    kill_on(Backend::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_on_consul_nothing_is_lost_and_nothing_ends_twice() {
+    kill_on(Backend::ConsulWithShortSessions).await;
+}
+
+/// Who is killed on a shared store.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Leader,
+    Worker,
+    Store,
+}
+
+async fn kill_on(backend: Backend) {
+    let seed = number("ROTA_TEST_SEED", fastrand::u64(..));
+    let kills = usize::try_from(number("ROTA_TEST_KILLS", 1)).expect("a number of kills");
+    println!("{backend:?}: seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut victims = [Victim::Leader, Victim::Worker, Victim::Store].repeat(kills);
+    random.shuffle(&mut victims);
+    let shape = Shape { backend, servers: 1, nodes: 2, workers: 2 };
+    let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
+    let clients = (0..shape.nodes).map(|first| cluster.client(first)).collect();
+    let load = Load::start(clients, load::Kind::Effect, PERIOD);
+    for &victim in &victims {
+        go_on(&load).await;
+        kill(&mut cluster, victim, &mut random).await;
+    }
+    go_on(&load).await;
+    let acks = load.end().await;
+    if let Err(left) = unfinished::settled(&cluster, 0, PATIENCE).await {
+        panic!("work does not end after {victims:?}:\n{left}");
+    }
+    let records = load::records(&cluster.client(0)).await;
+    let done = audit(&acks, &cluster.effects(), &records, &cluster.expected_losses);
+    assert_eq!(done.faults, [], "{victims:?}");
+    let written = history::judge(&cluster.history_until_now().await, &records);
+    assert_eq!(written.faults, [], "{victims:?}");
+    println!(
+        "{backend:?}: killed {victims:?}; {} acknowledged tasks completed, each once; {} attempts lost with their worker",
+        done.tasks, done.lost
+    );
+}
+
+/// Waits until so much more was acknowledged.
+async fn go_on(load: &Load) {
+    let (enough, mut look) = (load.acknowledged() + BETWEEN, tokio::time::interval(LOOK));
+    let more = async {
+        while load.acknowledged() < enough {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, more).await.expect("work goes on");
+}
+
+/// Kills it, and has it or another start in its place.
+async fn kill(cluster: &mut Cluster, victim: Victim, random: &mut fastrand::Rng) {
+    match victim {
+        Victim::Leader => {
+            let leader = cluster.leader().await;
+            cluster.nodes[leader].kill().await;
+            cluster.nodes[leader].start();
+        }
+        Victim::Worker => {
+            let at = random.usize(..cluster.workers.len());
+            let name = cluster.workers.keys().nth(at).expect("a worker").clone();
+            cluster.kill_worker(&name).await;
+            cluster.start_worker();
+        }
+        Victim::Store => {
+            cluster.store.servers[0].kill().await;
+            cluster.store.servers[0].start();
+        }
+    }
 }
 
 /// The load, the kills and the witnesses.

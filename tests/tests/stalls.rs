@@ -2,8 +2,9 @@
 //! deadline, and service is back to normal soon after each stall.
 //!
 //! The embedded store stands still at each commit while a file exists (see `fail_point.rs` in `rota-engine`);
-//! etcd does by SIGSTOP. The figures are printed; on a quiet machine they are what `docs/performance.md` tells.
-//! `ROTA_TEST_STALLS` says how often each stall strikes: once where nothing is said.
+//! the shared ones do by SIGSTOP. The figures are printed; on a quiet machine they are what `docs/performance.md` tells.
+//! `ROTA_TEST_STALLS` says how often each stall strikes. Where nothing is said, each strikes once, and on Redis and Consul
+//! only the longest.
 
 use std::{
     env, fs,
@@ -55,7 +56,7 @@ enum Service {
         Box<Server>,
         #[expect(dead_code, reason = "the worker, which is killed when this is dropped")] Child,
     ),
-    Etcd(Box<Cluster>),
+    Shared(Box<Cluster>),
 }
 
 impl Service {
@@ -77,16 +78,16 @@ impl Service {
         Self::Embedded(Box::new(server), worker)
     }
 
-    async fn etcd() -> Self {
-        let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 1, workers: 1 };
+    async fn shared(backend: Backend) -> Self {
+        let shape = Shape { backend, servers: 1, nodes: 1, workers: 1 };
         let worker = Path::new(env!("CARGO_BIN_EXE_effect-worker"));
-        Self::Etcd(Box::new(Cluster::start_with(shape, worker, SESSION_TTL).await))
+        Self::Shared(Box::new(Cluster::start_with(shape, worker, SESSION_TTL).await))
     }
 
     fn client(&self) -> Client {
         match self {
             Self::Embedded(server, _) => server.client(),
-            Self::Etcd(cluster) => cluster.client(0),
+            Self::Shared(cluster) => cluster.client(0),
         }
     }
 
@@ -94,7 +95,7 @@ impl Service {
     fn impatient(&self) -> Client {
         let url = match self {
             Self::Embedded(server, _) => server.url(),
-            Self::Etcd(cluster) => cluster.url(0),
+            Self::Shared(cluster) => cluster.url(0),
         };
         let builder = Client::builder([url]).patience(Duration::ZERO);
         builder.request_timeout(ANSWERED_WITHIN).build().expect("an address")
@@ -109,7 +110,7 @@ impl Service {
                 sleep_until(until).await;
                 fs::remove_file(stall_file(server.home())).expect("removed");
             }
-            Self::Etcd(cluster) => {
+            Self::Shared(cluster) => {
                 cluster.store.servers[0].signal(Signal::SIGSTOP);
                 sleep_until(until).await;
                 cluster.store.servers[0].signal(Signal::SIGCONT);
@@ -119,7 +120,7 @@ impl Service {
 
     fn effects(&self) -> Vec<Effect> {
         match self {
-            Self::Etcd(cluster) => cluster.effects(),
+            Self::Shared(cluster) => cluster.effects(),
             Self::Embedded(server, _) => {
                 let log = fs::read_to_string(effects_file(server)).expect("effects");
                 log.lines().map(|line| Effect::parse("w1", line).expect("a whole line")).collect()
@@ -202,22 +203,42 @@ impl Stalled {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_store_stands_still_now_and_then() {
-    stand_still(Service::embedded().await, "embedded").await;
+    stand_still(Service::embedded().await, "embedded", &STALLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_stands_still_now_and_then() {
-    stand_still(Service::etcd().await, "etcd").await;
+    stand_still(Service::shared(Backend::Etcd).await, "etcd", &STALLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_stands_still_now_and_then() {
+    stand_still(Service::shared(Backend::Redis).await, "redis", few()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consul_stands_still_now_and_then() {
+    let service = Service::shared(Backend::ConsulWithShortSessions).await;
+    stand_still(service, "consul", few()).await;
+}
+
+/// How often each stall strikes, if somebody says so.
+fn asked() -> Option<usize> {
+    env::var("ROTA_TEST_STALLS").ok().map(|text| text.parse().expect("a number"))
+}
+
+/// The longest stall, in which sessions and the leader's seat run out, where nothing else is asked for.
+fn few() -> &'static [Duration] {
+    if asked().is_some() { &STALLS } else { &STALLS[STALLS.len() - 1..] }
 }
 
 #[expect(clippy::print_stdout, reason = "the figures belong to the report of a run")]
-async fn stand_still(service: Service, name: &str) {
-    let rounds =
-        env::var("ROTA_TEST_STALLS").ok().map_or(1, |text| text.parse().expect("a number"));
+async fn stand_still(service: Service, name: &str, times: &[Duration]) {
+    let rounds = asked().unwrap_or(1);
     let load = Load::start(vec![service.client()], Kind::Effect, PERIOD);
     let probe = Probe::start(service.impatient());
     let mut stalls = Vec::new();
-    for &time in STALLS.iter().cycle().take(STALLS.len() * rounds) {
+    for &time in times.iter().cycle().take(times.len() * rounds) {
         sleep_until(Instant::now() + CALM).await;
         let before = acknowledged_within_a_second(&load).await;
         service.stall(time).await;

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
-use crate::time::WallTime;
+use crate::time::{Millis, WallTime};
 
 /// Crockford's alphabet, lower case: no `i`, `l`, `o`, `u`.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -51,7 +51,7 @@ impl TaskId {
     }
 
     /// The approximate time of creation. The task was not created earlier, unless the wall clock was set back
-    /// after the previous id.
+    /// after the previous id, or ids were left out because the store had lost some.
     #[must_use]
     pub fn created_at(self) -> WallTime {
         WallTime(i64::try_from(self.as_u64() >> TaskIdSequence::COUNTER_BITS).unwrap_or(i64::MAX))
@@ -78,6 +78,12 @@ impl TaskIdSequence {
     #[must_use]
     pub fn after(last: Option<TaskId>) -> Self {
         Self { last: last.map_or(0, TaskId::as_u64) }
+    }
+
+    /// Leaves out the ids of so much time after the last one: they may have been given to tasks that the store has lost.
+    #[must_use]
+    pub fn skipping(self, time: Millis) -> Self {
+        Self { last: self.last.saturating_add(time.0 << Self::COUNTER_BITS) }
     }
 
     /// The largest id generated so far. `None` before the first.
@@ -252,6 +258,19 @@ mod tests {
         assert_eq!(ids.next(WallTime(1000)).as_u64(), first.as_u64() + 1);
         assert_eq!(ids.next(WallTime(-1)).as_u64(), first.as_u64() + 2);
         assert_eq!(ids.next(WallTime(1001)).as_u64(), 1001 << 20);
+    }
+
+    #[test]
+    fn ids_that_may_be_lost_are_left_out_whatever_the_clock_says() {
+        let mut ids = TaskIdSequence::after(None);
+        let kept = ids.next(WallTime(1000));
+        let lost = [1000, 1000, 1999].map(|time| ids.next(WallTime(time)));
+        // The clock of the next leader is behind.
+        let mut ids = TaskIdSequence::after(Some(kept)).skipping(Millis(1000));
+        let next = ids.next(WallTime(500));
+        assert!(lost.iter().all(|lost| *lost < next));
+        assert_eq!(next.created_at(), WallTime(2000));
+        assert_eq!(ids.next(WallTime(3000)).created_at(), WallTime(3000));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Machine, TaskId, TaskIdSequence};
-use rota_store::{Epoch, Leadership, LostBatches, Member, Store, StoreError, StoreStatus};
+use rota_core::{Machine, Millis, TaskId, TaskIdSequence};
+use rota_store::{
+    BatchSeq, Epoch, Leadership, LostBatches, Member, Store, StoreError, StoreStatus,
+};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, mpsc},
@@ -45,6 +47,9 @@ use crate::{
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// Time that a read waits for a commit before the last committed state is used as answer.
 const TRY_QUERY_WAIT: Duration = Duration::from_secs(2);
+/// The time whose ids a leader leaves out where the store may have lost batches: longer than a replica of a store is behind
+/// that is promoted.
+const LOST_IDS: Millis = Millis::from_secs(60);
 /// Pause after a failed campaign.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Interval of checks whether this node is among the members.
@@ -492,6 +497,11 @@ impl Leader {
         let written = marks.written.or(newest.map(TaskId::created_at));
         self.shared.timekeeper.compare(written, self.shared.host.now());
         loaded.ids = TaskIdSequence::after(newest.max(marks.newest));
+        if leadership.seq_floor() > BatchSeq(0) {
+            // The store may have lost batches. An id in them was told to a client, and must not become another task's.
+            // The clock alone does not see to that: it may be behind that of the former leader.
+            loaded.ids = loaded.ids.skipping(LOST_IDS);
+        }
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);

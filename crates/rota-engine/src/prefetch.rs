@@ -87,6 +87,18 @@ pub(crate) async fn read(
     Ok(Prefetched { values: values.collect() })
 }
 
+/// Whether the store knows a name of each of these new tasks: then each is a repeat or a conflict.
+pub(crate) async fn are_known(
+    store: &dyn Store,
+    chosen: &[&ClientKeys],
+) -> Result<bool, StoreError> {
+    let names = chosen.iter().flat_map(|chosen| client_keys(chosen));
+    let keys = names.flat_map(|key| records::keys_of::<Owner>(&key).collect::<Vec<_>>());
+    let found = read(store, keys.collect()).await?;
+    let is_known = |key: ClientKey| !matches!(found.found::<Owner>(&key), Found::Missing);
+    Ok(chosen.iter().all(|chosen| client_keys(chosen).any(is_known)))
+}
+
 /// The keys that a client chose.
 fn client_keys(chosen: &ClientKeys) -> impl Iterator<Item = ClientKey> {
     let ClientKeys { id, key } = chosen;

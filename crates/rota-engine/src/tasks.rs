@@ -16,6 +16,7 @@ use crate::{
     fingerprint,
     layout::{self, ClientKey},
     planted::Planted,
+    prefetch,
     records::{self, Attempt, Done, Found, Kind, Live, Owner, Scan, Spec},
     request::{Request, Submission},
     view::{done_view, live_view},
@@ -52,7 +53,7 @@ impl Engine {
         &self,
         tasks: Vec<(NewTask, LeftOut)>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
-        self.inner.shared.admit()?;
+        self.admit_tasks(&tasks).await?;
         let bytes = tasks.iter().map(|(task, _)| task.definition.payload.len()).sum();
         let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
@@ -68,6 +69,19 @@ impl Engine {
             debug!(%task, shown_id, created, "task submitted");
         }
         Ok(results)
+    }
+
+    /// Refuses new tasks while the store should get none, but not the repeat of tasks that it has: that adds nothing, and
+    /// a client whose first answer was lost learns of its task.
+    async fn admit_tasks(&self, tasks: &[(NewTask, LeftOut)]) -> Result<(), EngineError> {
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let Err(refused) = shared.admit() else { return Ok(()) };
+        shared.admit_change()?;
+        let chosen: Vec<_> = tasks.iter().map(|(task, _)| &task.client_keys).collect();
+        match prefetch::are_known(store.as_ref(), &chosen).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(refused),
+        }
     }
 
     /// Gets a task with its payload. `None` if there is no such task.

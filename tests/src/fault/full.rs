@@ -3,7 +3,7 @@
 use rota_client::{ClientError, Reason, task};
 use tokio::time::timeout;
 
-use crate::{cluster::Cluster, process::PATIENCE};
+use crate::{cluster::Cluster, process::PATIENCE, unfinished};
 
 /// Why the leader takes no new task, if it does not.
 pub(super) async fn refusal(cluster: &Cluster, leader: usize) -> Option<String> {
@@ -27,6 +27,7 @@ pub(super) async fn refusal(cluster: &Cluster, leader: usize) -> Option<String> 
 
 /// Waits until nothing is left to be done.
 pub(super) async fn drained(cluster: &Cluster, leader: usize) {
-    let settled = timeout(PATIENCE, crate::load::settle(&cluster.client(leader))).await;
-    assert!(settled.is_ok(), "running work does not end near the quota");
+    if let Err(left) = unfinished::settled(cluster, leader, PATIENCE).await {
+        panic!("running work does not end near the quota:\n{left}");
+    }
 }

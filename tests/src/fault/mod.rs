@@ -114,6 +114,24 @@ pub enum Fault {
     SetClock,
 }
 
+/// A fault that has struck, and what may have been lost by it.
+#[must_use]
+#[derive(Debug)]
+pub struct Struck(Option<Before>);
+
+impl Struck {
+    /// Finds out what was lost, and what nodes tell of it. That takes time in which work goes on, so whoever measures how
+    /// soon work goes on does that first.
+    ///
+    /// # Panics
+    /// When nodes tell of more than was lost, or do not tell of it.
+    pub async fn account(self, cluster: &mut Cluster) {
+        if let Some(before) = self.0 {
+            before.compare(cluster).await;
+        }
+    }
+}
+
 /// A moment in a node's life at which it can be made to crash: the names are the node's own, see
 /// `fail_point.rs` in `rota-engine`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,20 +265,23 @@ impl Fault {
     /// # Panics
     /// When it did not strike, or the cluster did not do what it must meanwhile: elect another
     /// leader, above all.
-    pub async fn inflict(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
+    pub async fn inflict(
+        self,
+        cluster: &mut Cluster,
+        hold: Duration,
+        random: &mut fastrand::Rng,
+    ) -> Struck {
         cluster.close_expected_losses().await;
-        if self.is_of_store() {
-            let before = match cluster.store.backend.is_redis() {
-                true => Some(Before::keep(cluster).await),
-                false => None,
-            };
-            self.strike_store(cluster, hold, random).await;
-            if let Some(before) = before {
-                before.compare(cluster).await;
-            }
-        } else {
+        if !self.is_of_store() {
             self.strike_nodes(cluster, hold, random).await;
+            return Struck(None);
         }
+        let before = match cluster.store.backend.is_redis() {
+            true => Some(Before::keep(cluster).await),
+            false => None,
+        };
+        self.strike_store(cluster, hold, random).await;
+        Struck(before)
     }
 
     async fn strike_nodes(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {

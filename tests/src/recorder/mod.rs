@@ -41,8 +41,8 @@ struct Pages {
     revisions: Vec<Revision>,
     /// Who took the seat, and when, where the revisions themselves do not say so.
     seats: Vec<Seat>,
-    /// What was read, and is no longer there.
-    dropped: Vec<Revision>,
+    /// What was read, and is no longer there: each time that something was lost.
+    dropped: Vec<Vec<Revision>>,
 }
 
 /// Somebody took the seat.
@@ -88,7 +88,9 @@ impl Book {
         let mut pages = self.pages();
         let left = pages.revisions.partition_point(|revision| revision.number <= batches);
         let dropped = pages.revisions.split_off(left);
-        pages.dropped.extend(dropped);
+        if !dropped.is_empty() {
+            pages.dropped.push(dropped);
+        }
     }
 }
 
@@ -138,9 +140,9 @@ impl Recorder {
         with_seats(pages.revisions.clone(), &pages.seats)
     }
 
-    /// What was written and is no longer there, in no order.
+    /// What was written and is no longer there: each time that something was lost, in order.
     #[must_use]
-    pub fn dropped(&self) -> Vec<Revision> {
+    pub fn dropped(&self) -> Vec<Vec<Revision>> {
         self.book.pages().dropped.clone()
     }
 }
@@ -208,7 +210,7 @@ mod tests {
         assert!(!book.has(&batch(4, 1)));
         book.lose_after(2);
         assert_eq!(book.last(), Some(batch(2, 1)));
-        assert_eq!(book.pages().dropped, [batch(3, 1)]);
+        assert_eq!(book.pages().dropped, [[batch(3, 1)]]);
     }
 
     #[test]

@@ -205,6 +205,25 @@ impl Store {
         timeout(PATIENCE, whole).await.expect("the store comes back");
     }
 
+    /// Waits until it is settled which server of Redis is the master. A server that answers is not enough: Sentinels may be
+    /// about to replace it, and what it takes until then is lost.
+    ///
+    /// # Panics
+    /// When it is not within a minute.
+    pub(crate) async fn is_settled(&self) {
+        if self.sentinels.is_empty() {
+            return;
+        }
+        let (sentinels, mut look) = (self.sentinel_addresses(), tokio::time::interval(LOOK));
+        let servers: Vec<_> = (0..self.servers.len()).map(|server| self.address(server)).collect();
+        let settled = async {
+            while !redis::is_settled(&sentinels, &servers).await {
+                look.tick().await;
+            }
+        };
+        timeout(PATIENCE, settled).await.expect("the Sentinels settle who the master is");
+    }
+
     /// The server that leads the others: which takes the writes.
     ///
     /// # Panics

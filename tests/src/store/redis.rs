@@ -132,6 +132,46 @@ pub async fn master(sentinels: &[String]) -> Option<(String, u64)> {
     newest
 }
 
+/// Whether it is settled who the master is: all Sentinels name the same, none finds anything wrong with it or is about to
+/// replace it, and all other servers follow it. Only then is no change written any more that will be lost.
+pub(super) async fn is_settled(sentinels: &[String], servers: &[String]) -> bool {
+    let mut views = Vec::new();
+    for sentinel in sentinels {
+        views.push(watched(sentinel).await);
+    }
+    let Some(master) = agreed(&views) else { return false };
+    for server in servers {
+        let info = info(server).await;
+        let is_in_place = match *server == master {
+            true => info.contains("role:master"),
+            false => info.contains("master_link_status:up") && follows_that(&info, &master),
+        };
+        if !is_in_place || !info.contains("loading:0") {
+            return false;
+        }
+    }
+    true
+}
+
+/// The master, if all of these views of Sentinels name it, as of the same failover, and find it as it should be.
+fn agreed(views: &[BTreeMap<String, String>]) -> Option<String> {
+    let named = |view: &BTreeMap<String, String>| {
+        let get = |name: &str| view.get(name).cloned();
+        let is_well = get("flags")? == "master";
+        is_well.then_some((get("ip")?, get("port")?, get("config-epoch")?))
+    };
+    let first = named(views.first()?)?;
+    let all = views.iter().all(|view| named(view).as_ref() == Some(&first));
+    all.then(|| format!("{}:{}", first.0, first.1))
+}
+
+/// Whether a replica that says this follows that master.
+fn follows_that(info: &str, master: &str) -> bool {
+    let says = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let (host, port) = (says("master_host:"), says("master_port:"));
+    host.zip(port).is_some_and(|(host, port)| format!("{host}:{port}") == master)
+}
+
 /// Whether a Sentinel knows that many replicas, and all other Sentinels.
 pub(super) async fn knows(sentinel: &str, replicas: usize) -> bool {
     let told = watched(sentinel).await;
@@ -262,5 +302,40 @@ impl Connection {
             }
             _ => return Err(invalid()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(ip: &str, flags: &str, epoch: &str) -> BTreeMap<String, String> {
+        let fields = [("ip", ip), ("port", "6379"), ("flags", flags), ("config-epoch", epoch)];
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn a_master_is_settled_when_no_sentinel_is_about_to_replace_it() {
+        let well = || view("10.0.0.2", "master", "4");
+        assert_eq!(agreed(&[well(), well()]).as_deref(), Some("10.0.0.2:6379"));
+        assert_eq!(agreed(&[]), None);
+        assert_eq!(agreed(&[well(), BTreeMap::new()]), None, "one does not answer");
+        // It answers again, and is replaced all the same.
+        let replaces = view("10.0.0.2", "master,failover_in_progress,force_failover", "4");
+        let misses = view("10.0.0.2", "s_down,master", "4");
+        for other in
+            [replaces, misses, view("10.0.0.3", "master", "6"), view("10.0.0.2", "master", "6")]
+        {
+            assert_eq!(agreed(&[well(), other]), None);
+        }
+    }
+
+    #[test]
+    fn a_replica_of_the_former_master_is_not_in_place() {
+        let info =
+            "role:slave\r\nmaster_host:10.0.0.2\r\nmaster_port:6379\r\nmaster_link_status:up\r\n";
+        assert!(follows_that(info, "10.0.0.2:6379"));
+        assert!(!follows_that(info, "10.0.0.3:6379"));
+        assert!(!follows_that("role:master\r\n", "10.0.0.2:6379"));
     }
 }

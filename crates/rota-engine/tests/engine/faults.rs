@@ -7,9 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{AttemptOutcome, LeaseId, Refusal, Report, Status};
+use rota_core::{AttemptOutcome, ClientKeys, LeaseId, Refusal, Report, Status};
 use rota_engine::{
-    BulkAction, EngineError, EngineOptions, LostBatches, SessionEvent, SessionRequest, TaskFilter,
+    BulkAction, EngineError, EngineOptions, LostBatches, NewTask, SessionEvent, SessionRequest,
+    TaskFilter,
 };
 use rota_metrics::Format;
 
@@ -92,6 +93,42 @@ async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
     assert!(kept[0].is_ok());
     until(|| node.engine.health().is_ready()).await;
     assert_eq!(node.lease(5).await.len(), 2);
+    node.stop().await;
+}
+
+/// Otherwise a client whose answer was lost never learns of its task, which it is to cancel, for example.
+#[tokio::test]
+async fn a_nearly_full_store_refuses_new_tasks_but_not_repeats_of_those_it_has() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let named = |id: &str| NewTask {
+        client_keys: ClientKeys { id: Some(name(id)), key: None },
+        ..task("k")
+    };
+    let keyed =
+        || NewTask { client_keys: ClientKeys { id: None, key: Some("key".into()) }, ..task("k") };
+    let before = node.submit(named("before")).await;
+    node.submit(keyed()).await;
+    node.store.set(Mood::NearlyFull);
+    let refuses = async |tasks: Vec<NewTask>| {
+        let answer = node.engine.submit(tasks).await;
+        matches!(answer, Err(EngineError::StoreFull(_)))
+    };
+    // The store is asked now and then.
+    let begins = async {
+        let mut period = tokio::time::interval(Duration::from_millis(50));
+        while !refuses(vec![task("k")]).await {
+            period.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begins).await.expect("new work is refused");
+    let again = node.engine.submit(vec![named("before"), keyed()]).await.expect("an answer");
+    for repeated in again {
+        assert!(!repeated.expect("a repeat").created);
+    }
+    assert!(refuses(vec![named("before"), named("new")]).await, "one of them is new");
+    assert!(refuses(vec![task("k")]).await, "it has no name");
+    node.engine.cancel(&before).await.expect("what there is can end");
     node.stop().await;
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Mood {
     Holding,
     /// Says that there is no room.
     Full,
+    /// Commits, and says when asked that it should get no new work.
+    NearlyFull,
     /// Commits, and says once that there was no room.
     LandsAsFull,
     /// Cannot be reached, and says so when asked how it is.
@@ -217,7 +219,7 @@ impl Store for MoodyStore {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let mood = *self.mood.borrow();
         match mood {
-            Mood::Well | Mood::Holding => self.inner.commit(fence, batch).await,
+            Mood::Well | Mood::Holding | Mood::NearlyFull => self.inner.commit(fence, batch).await,
             Mood::Full => Err(CommitError::Full("no room (test)".to_owned())),
             Mood::LandsAsFull => {
                 self.set(Mood::Well);
@@ -335,9 +337,10 @@ impl Store for MoodyStore {
     }
 
     async fn status(&self) -> StoreStatus {
-        let away = *self.mood.borrow() == Mood::Away;
-        let problem = away.then(|| "away (test)".to_owned());
-        StoreStatus { problem, ..self.inner.status().await }
+        let mood = *self.mood.borrow();
+        let problem = (mood == Mood::Away).then(|| "away (test)".to_owned());
+        let pressure = (mood == Mood::NearlyFull).then(|| "nearly full (test)".to_owned());
+        StoreStatus { problem, pressure, ..self.inner.status().await }
     }
 
     fn limits(&self) -> BatchLimits {
