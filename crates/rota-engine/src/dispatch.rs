@@ -175,6 +175,11 @@ impl Lane {
         self.channel.has_room(self.outgoing_bytes)
     }
 
+    /// Whether the payloads that are being read leave room for another one, if they have this size.
+    fn has_room_beside_reads(&self, size: usize) -> bool {
+        self.channel.has_room(self.outgoing_bytes + self.reading * size)
+    }
+
     fn put(&mut self, assignment: Assignment, spec: Arc<TaskSpec>) {
         let Assignment { token, attempt, run_at, .. } = assignment;
         self.outgoing_bytes += size_of(&spec);
@@ -427,6 +432,10 @@ impl Dispatcher {
                 self.blocked.insert(session);
                 break;
             }
+            // It stays in the ring, because the end of a read makes room as well.
+            if !lane.has_room_beside_reads(self.shared.payloads.mean()) {
+                break;
+            }
             lane.unread.pop_front();
             lane.reading += 1;
             portion.push(assignment);
@@ -510,10 +519,7 @@ impl Dispatcher {
             match found.into_runnable() {
                 Ok(spec) => {
                     self.shared.payloads.note(size_of(&spec));
-                    if let Some(lane) = self.lanes.get_mut(&assignment.session) {
-                        lane.put(assignment, spec);
-                        lane.flush();
-                    }
+                    self.put_or_read_again(assignment, spec);
                 }
                 Err((reason, report)) => {
                     self.shared.records.tell::<Spec>(&assignment.task, &reason);
@@ -522,6 +528,23 @@ impl Dispatcher {
             }
         }
         self.settle(assignment.session);
+    }
+
+    /// The sizes of payloads are known only when they are read, so those that were read at once can be too many for the
+    /// channel. The rest is read again when there is room.
+    fn put_or_read_again(&mut self, assignment: Assignment, spec: Arc<TaskSpec>) {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return };
+        if lane.has_room() {
+            lane.put(assignment, spec);
+            lane.flush();
+            return;
+        }
+        lane.undelivered.insert(assignment.task, assignment);
+        lane.unread.push_front(assignment.task);
+        if !lane.in_ring && !self.blocked.contains(&assignment.session) {
+            lane.in_ring = true;
+            self.ring.push_back(assignment.session);
+        }
     }
 
     fn report(&mut self, reports: Vec<(LeaseId, Report)>) {

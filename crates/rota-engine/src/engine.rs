@@ -10,10 +10,7 @@ use rota_core::{Machine, Millis, TaskId, TaskIdSequence};
 use rota_store::{
     BatchSeq, Epoch, Leadership, LostBatches, Member, Store, StoreError, StoreStatus,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc},
-};
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -35,7 +32,7 @@ use crate::{
     options::EngineOptions,
     planted::Planted,
     pull::PullSessions,
-    request::{Answer, Release, Request},
+    request::{Answer, Held, Release, Request},
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
@@ -212,7 +209,7 @@ impl Engine {
     /// As [`Engine::ask`], with the memory that the request holds.
     pub(crate) async fn ask_with<T: Send>(
         &self,
-        room: Option<OwnedSemaphorePermit>,
+        room: Option<Held>,
         request: impl FnOnce(Answer<T>) -> Request,
     ) -> Result<T, EngineError> {
         let (answer, receiver) = Answer::new(room);
@@ -230,10 +227,10 @@ impl Engine {
     /// Waits for memory, for a short time.
     pub(crate) async fn room(
         &self,
-        room: impl Future<Output = Option<OwnedSemaphorePermit>> + Send,
-    ) -> Result<Option<OwnedSemaphorePermit>, EngineError> {
+        room: impl Future<Output = Held> + Send,
+    ) -> Result<Option<Held>, EngineError> {
         match tokio::time::timeout(INBOX_WAIT, room).await {
-            Ok(room) => Ok(room),
+            Ok(room) => Ok(Some(room)),
             Err(_) => Err(EngineError::Overloaded {
                 reason: "waiting requests use all memory for requests".to_owned(),
                 retry_after: INBOX_WAIT,
@@ -516,7 +513,7 @@ impl Leader {
         self.shared.output.lead();
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
-        let cache = SpecCache::new(self.options.payload_cache_bytes);
+        let cache = SpecCache::new(self.options.payload_cache_bytes, &self.shared.cached);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let mut coordinator = Coordinator::new(
             store,

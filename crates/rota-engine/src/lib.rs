@@ -34,6 +34,7 @@ mod list;
 mod load;
 mod log;
 mod marks;
+mod memory;
 mod metrics;
 mod options;
 mod output;
@@ -90,6 +91,7 @@ pub use events::{
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use list::{FailureFilter, FailureGroup, FailureList, FailureState, TaskCount};
+pub use memory::MemoryPeaks;
 pub use options::EngineOptions;
 pub use output::{
     GapReason, OutputEnd, OutputLimits, OutputListener, OutputPlace, OutputPlaceError,

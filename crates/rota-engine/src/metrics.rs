@@ -11,7 +11,7 @@ use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api::Role, engine::Engine, shared::Shared};
+use crate::{api::Role, engine::Engine, memory::MemoryPeaks, shared::Shared};
 
 /// Timeout for an answer of the machine, because metrics are most needed during problems.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -65,6 +65,15 @@ impl Engine {
             collect_schedules(&mut snapshot, self.metrics(), &stats.schedules, believed);
         }
         snapshot
+    }
+
+    /// The most bytes that each bounded part of this node's memory has held.
+    #[must_use]
+    pub fn memory_peaks(&self) -> MemoryPeaks {
+        let shared = &self.inner.shared;
+        let (submissions, reports) = shared.room.most();
+        let (channels, channel) = shared.downstream.most();
+        MemoryPeaks { cached: shared.cached.most(), submissions, reports, channels, channel }
     }
 
     /// Figures of the machine, and their time. `None` if this node is not the leader.

@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub clock_grace: Duration,
     /// Memory in bytes to cache payloads of tasks that will run soon.
     pub payload_cache_bytes: usize,
+    /// Memory in bytes for new tasks that wait for their step, and as much for reports of workers.
+    pub request_bytes_max: u32,
     /// Timeout of a call.
     pub call_timeout: Duration,
     /// Time without progress of the engine's loop after which the node is not ready. The loop makes progress
@@ -53,6 +55,7 @@ impl Default for EngineOptions {
             retention: Retention::default(),
             clock_grace: Duration::from_secs(3600),
             payload_cache_bytes: 64 << 20,
+            request_bytes_max: 64 << 20,
             call_timeout: Duration::from_secs(15),
             stalled_after: Duration::from_secs(10),
             feature_level: FEATURE_LEVEL,

@@ -104,6 +104,12 @@ mistakes! {
     ListsLeaveOut,
     /// A step takes all waiting requests.
     StepsWithoutBound,
+    /// The cache of definitions has no bound.
+    CachesWithoutBound,
+    /// Requests take no memory from the budget for those that wait.
+    TakesWithoutRoom,
+    /// The channel to a worker takes payloads without bound.
+    FillsChannels,
 
     /// A call that times out reports that nothing was changed.
     LiesAboutTimeouts,

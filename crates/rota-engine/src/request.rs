@@ -11,6 +11,8 @@ use crate::{
     codec::Expiring,
     down::{DownSender, size_of, size_of_schedule},
     fingerprint::Fingerprint,
+    memory::{Account, Accounted},
+    planted::Planted,
 };
 
 /// The reply to a command, or why it was not carried out.
@@ -27,13 +29,11 @@ pub(crate) type Question = Box<dyn FnOnce(&Machine) -> Release + Send>;
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     sender: oneshot::Sender<Result<T, EngineError>>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Held>,
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn new(
-        room: Option<OwnedSemaphorePermit>,
-    ) -> (Self, oneshot::Receiver<Result<T, EngineError>>) {
+    pub(crate) fn new(room: Option<Held>) -> (Self, oneshot::Receiver<Result<T, EngineError>>) {
         let (sender, receiver) = oneshot::channel();
         (Self { sender, _room: room }, receiver)
     }
@@ -49,42 +49,69 @@ impl<T> Answer<T> {
     }
 }
 
+/// The memory that a request holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _bytes: Accounted,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 /// The memory budget for payloads and results that wait in the inbox or for their step. Memory is taken
 /// before a request goes into the inbox. New tasks and reports of workers have separate budgets, so that many
 /// new tasks cannot block reports.
 #[derive(Debug)]
 pub(crate) struct Room {
-    submissions: Arc<Semaphore>,
-    reports: Arc<Semaphore>,
-}
-
-/// Maximum bytes of requests of one kind.
-const ROOM_BYTES: u32 = 64 << 20;
-
-impl Default for Room {
-    fn default() -> Self {
-        let room = || Arc::new(Semaphore::new(ROOM_BYTES as usize));
-        Self { submissions: room(), reports: room() }
-    }
+    submissions: Budget,
+    reports: Budget,
 }
 
 impl Room {
+    /// Each budget has this many bytes.
+    pub(crate) fn new(bytes_max: u32) -> Self {
+        Self { submissions: Budget::new(bytes_max), reports: Budget::new(bytes_max) }
+    }
+
     /// Waits for memory for new tasks. Cancel safe.
-    pub(crate) async fn for_submissions(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        take(&self.submissions, bytes).await
+    pub(crate) async fn for_submissions(&self, bytes: usize) -> Held {
+        self.submissions.take(bytes).await
     }
 
     /// Waits for memory for reports. Cancel safe.
-    pub(crate) async fn for_reports(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        take(&self.reports, bytes).await
+    pub(crate) async fn for_reports(&self, bytes: usize) -> Held {
+        self.reports.take(bytes).await
+    }
+
+    /// The most bytes that new tasks have held, and reports.
+    pub(crate) fn most(&self) -> (usize, usize) {
+        (self.submissions.account.most(), self.reports.account.most())
     }
 }
 
-/// A request that is larger than the budget gets all of it.
-async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(ROOM_BYTES);
-    // The semaphore is never closed.
-    room.clone().acquire_many_owned(bytes).await.ok()
+/// The budget for requests of one kind.
+#[derive(Debug)]
+struct Budget {
+    free: Arc<Semaphore>,
+    bytes_max: u32,
+    account: Arc<Account>,
+}
+
+impl Budget {
+    fn new(bytes_max: u32) -> Self {
+        let free = Arc::new(Semaphore::new(bytes_max as usize));
+        Self { free, bytes_max, account: Arc::default() }
+    }
+
+    /// A request that is larger than the budget gets all of it.
+    async fn take(&self, bytes: usize) -> Held {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        let permit = if Planted::TakesWithoutRoom.is_made() {
+            None
+        } else {
+            // The semaphore is never closed.
+            self.free.clone().acquire_many_owned(bytes).await.ok()
+        };
+        Held { _bytes: Accounted::new(&self.account, bytes as usize), _permit: permit }
+    }
 }
 
 /// A submission with the fingerprint of each task that has names.
@@ -218,4 +245,54 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
     };
     let result = if let AttemptOutcome::Completed { result } = outcome { result.len() } else { 0 };
     output_tail.len() + result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use rota_core::{Credit, LeaseId, LeaseToken, Millis, OpenSession, SessionId, TaskId};
+
+    use super::*;
+    use crate::down;
+
+    #[test]
+    fn a_worker_that_comes_back_weighs_as_much_as_it_holds() {
+        let held = (1..=3).map(|at| LeaseId { task: TaskId::MAX, token: LeaseToken(at) }).collect();
+        let open = Box::new(OpenSession {
+            session: SessionId(1),
+            worker: Name::new("w").expect("a name"),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            slots: 3,
+            credit: Credit::Hold(3),
+            ttl: Millis(1000),
+            connection: 1,
+            held: Some(held),
+        });
+        let (events, _kept) = down::channel(&Arc::default(), true, false);
+        let (answer, _answered) = Answer::new(None);
+        let request = Request::OpenSession { open, events, answer };
+        assert_eq!(request.weight(), (4, 0));
+        assert!(request.is_workers() && !request.can_wait());
+    }
+
+    #[tokio::test]
+    async fn memory_is_held_until_the_answer_is_gone_and_never_more_than_there_is() {
+        let room = Room::new(100);
+        let first = room.for_submissions(60).await;
+        let report = room.for_reports(100).await;
+        let second = room.for_submissions(60);
+        let mut second = std::pin::pin!(second);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut context).is_pending(), "there are 40 left");
+        let (answer, _answered) = Answer::<()>::new(Some(first));
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        drop(answer);
+        drop(second.await);
+        // One that is larger than all of it gets all of it.
+        drop(room.for_submissions(1000).await);
+        drop(report);
+        assert_eq!(room.most(), (100, 100));
+    }
 }

@@ -21,6 +21,7 @@ use crate::{
     host::Host,
     landed::Landed,
     level,
+    memory::Account,
     options::EngineOptions,
     output::hub::OutputHub,
     planted::Planted,
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) downstream: Arc<Downstream>,
     /// The recent average size of payloads.
     pub(crate) payloads: PayloadSizes,
+    /// The bytes in the cache of definitions.
+    pub(crate) cached: Arc<Account>,
     /// The memory budget for requests to the coordinator.
     pub(crate) room: Room,
     /// Reads of definitions.
@@ -212,7 +215,8 @@ impl Shared {
             tick_traces: options.tick_traces.clone(),
             downstream: Arc::default(),
             payloads: PayloadSizes::default(),
-            room: Room::default(),
+            cached: Arc::default(),
+            room: Room::new(options.request_bytes_max),
             specs: SpecReads::new(records.clone()),
             records,
             landed: Landed::default(),

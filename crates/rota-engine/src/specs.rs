@@ -153,9 +153,12 @@ impl PayloadSizes {
         self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
     }
 
+    pub(crate) fn mean(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The number of tasks that have about this many bytes, at least one.
     pub(crate) fn count_within(&self, bytes: usize) -> u32 {
-        let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
-        u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)
+        u32::try_from(bytes / self.mean().max(1)).unwrap_or(u32::MAX).max(1)
     }
 }

@@ -37,6 +37,8 @@ const BELIEVED_MS: i64 = 300_000;
 const SCHEDULES_REST_US: u64 = 300_000_000;
 /// So often it is checked that the ticks of schedules are decided in time.
 const TICKS_CHECKED_US: u64 = 1_000_000;
+/// So often nodes are asked for their memory.
+const MEMORY_CHECKED_US: u64 = 1_000_000;
 /// History that the store keeps, in batches.
 const HISTORY: usize = 2_000;
 
@@ -63,6 +65,9 @@ pub struct Options {
     /// `None` draws them.
     #[cfg(feature = "planted-faults")]
     pub ttls_ms: Option<(u64, u64)>,
+    /// Bytes of definitions that a leader keeps; `None` draws them.
+    #[cfg(feature = "planted-faults")]
+    pub cache_bytes: Option<usize>,
     /// Only these faults of the plan, by number.
     pub only: Option<BTreeSet<usize>>,
 }
@@ -83,6 +88,8 @@ impl Options {
             kinds: &[],
             #[cfg(feature = "planted-faults")]
             ttls_ms: None,
+            #[cfg(feature = "planted-faults")]
+            cache_bytes: None,
             only: None,
         }
     }
@@ -153,6 +160,8 @@ pub(crate) struct Run {
     queues: Arc<[Name]>,
     by_wire: bool,
     stops: BTreeMap<usize, CancellationToken>,
+    /// The engines of the nodes that are up, to look at from outside.
+    engines: BTreeMap<usize, Engine>,
     pub(crate) now_us: u64,
     /// The furthest that a wall clock ever was ahead.
     skew_max_ms: i64,
@@ -205,6 +214,10 @@ impl Run {
             scenario.session_ttl = Duration::from_millis(session_ms);
             scenario.store.leader_ttl_us = leader_ms * 1000;
         }
+        #[cfg(feature = "planted-faults")]
+        if let Some(bytes) = options.cache_bytes {
+            scenario.cache_bytes = bytes;
+        }
         let mut purposes = vec![None];
         purposes.extend((0..scenario.nodes).map(|at| Some(Purpose::Node(at))));
         purposes.extend((0..scenario.workers).map(|at| Some(Purpose::Worker(at))));
@@ -232,6 +245,7 @@ impl Run {
             scenario,
             by_wire: options.wire,
             stops: BTreeMap::new(),
+            engines: BTreeMap::new(),
             now_us: 0,
             skew_max_ms: 0,
             plan,
@@ -312,6 +326,9 @@ impl Run {
                 }
             }
         }
+        if self.now_us.is_multiple_of(MEMORY_CHECKED_US) {
+            self.nodes.iter().for_each(|node| self.look_at_memory(*node));
+        }
         for at in 1..self.machines.len() {
             if !self.machines[at].tick(TICK) {
                 let what = format!("{:?} did not come to rest", self.purposes[at]);
@@ -374,10 +391,12 @@ impl Run {
                     address: Some(wire::url(endpoint)),
                     session_ttl: self.scenario.session_ttl,
                     payload_cache_bytes: self.scenario.cache_bytes,
+                    request_bytes_max: self.scenario.request_bytes,
                     call_timeout: self.scenario.call_timeout,
                     ..EngineOptions::default()
                 };
                 let started = Engine::start(host, store, options, stop.clone());
+                self.engines.insert(endpoint.0, started.clone());
                 if self.by_wire {
                     let (world, engine) = (self.world.clone(), started.clone());
                     handle.spawn(wire::serve(world, endpoint, engine, stop.clone()));
@@ -479,8 +498,18 @@ impl Run {
         Client::new(caller, rng, self.queues.clone(), number, &self.scenario)
     }
 
+    /// Has it checked how many bytes the parts of a node's memory have held.
+    fn look_at_memory(&self, endpoint: Endpoint) {
+        if let Some(engine) = self.engines.get(&endpoint.0) {
+            let held = engine.memory_peaks();
+            self.world.lock().audit.look_at_memory(self.now_us, endpoint, held);
+        }
+    }
+
     /// Ends the process of a machine at once.
     pub(crate) fn crash(&mut self, endpoint: Endpoint) {
+        self.look_at_memory(endpoint);
+        let watched = self.engines.remove(&endpoint.0);
         // What its tasks do as they are dropped must reach nobody.
         let engine = {
             let mut inner = self.world.lock();
@@ -492,7 +521,7 @@ impl Run {
             site.handle = None;
             site.engine.take()
         };
-        drop(engine);
+        drop((engine, watched));
         let runtime: Option<Runtime> = self.machines[endpoint.0].crash();
         drop(runtime);
     }
@@ -507,6 +536,7 @@ impl Run {
 
     fn finish(mut self) -> RunOutcome {
         let now_us = self.now_us;
+        self.nodes.iter().for_each(|node| self.look_at_memory(*node));
         let outcome = {
             let mut inner = self.world.lock();
             if inner.audit.is_content() {

@@ -68,6 +68,8 @@ pub(crate) struct Scenario {
     pub(crate) call_timeout: Duration,
     /// Bytes of definitions that a leader keeps of tasks that are about to run. It reads the others from the store.
     pub(crate) cache_bytes: usize,
+    /// Bytes of requests of one kind that wait for their step.
+    pub(crate) request_bytes: u32,
     pub(crate) behaviours: Behaviours,
 }
 
@@ -103,6 +105,7 @@ impl Scenario {
             patience_us: 60_000_000,
             call_timeout: Duration::from_millis([1_500, 5_000, 15_000][rng.usize(..3)]),
             cache_bytes: [64 << 20, 64 << 20, 20_000, 0][seed.rng("cache", 0).usize(..4)],
+            request_bytes: [64 << 20, 64 << 20, 4 << 20][seed.rng("requests", 0).usize(..3)],
             behaviours: Behaviours::draw(seed.rng("behaviours", 0)),
         }
     }

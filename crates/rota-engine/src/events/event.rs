@@ -319,6 +319,13 @@ mod tests {
     }
 
     #[test]
+    fn labels_count_with_their_bytes() {
+        let labels = vec![(Name::new("region").expect("a name"), "eu-central".into())];
+        let facts = SpecFacts { labels, schedule: None };
+        assert_eq!(facts.bytes(), 64 + 64 + "region".len() + "eu-central".len());
+    }
+
+    #[test]
     fn each_type_has_its_word() {
         let words: std::collections::BTreeSet<_> =
             EventType::ALL.iter().map(|kind| kind.as_str()).collect();

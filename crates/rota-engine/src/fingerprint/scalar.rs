@@ -204,6 +204,7 @@ mod tests {
             (r#""\u001F\u0000""#, r#""\u001f\u0000""#),
             (r#""\uD83D!\ude00""#, r#""\ud83d!\ude00""#),
             (r#""a\u0061\u0062""#, r#""aab""#),
+            (r#""\b\f\r\t\u0008\u000c""#, r#""\b\f\r\t\b\f""#),
         ] {
             assert_eq!(written(text).as_deref(), Some(form), "{text}");
             assert_eq!(written(form).as_deref(), Some(form));

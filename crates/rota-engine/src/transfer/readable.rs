@@ -337,5 +337,6 @@ mod tests {
         assert_eq!(text(b"a\xffb"), "a\\xffb");
         assert_eq!(date(WallTime(0)), json!("1970-01-01T00:00:00Z"));
         assert_eq!(date(WallTime(i64::MAX)), json!(i64::MAX));
+        assert_eq!((newer_fields(0), newer_fields(3)), (Value::Null, json!(3)));
     }
 }

@@ -226,6 +226,7 @@ async fn a_dry_run_counts_what_the_action_then_changes() {
         let dry = node.engine.bulk_dry_run(action, &all, 100, None).await.expect("an answer");
         let real = node.engine.bulk(action, &all, 100, None).await.expect("an answer");
         assert_eq!(numbers(&dry), expected, "{action:?}");
+        assert_eq!(dry.examined, 5, "{action:?}");
         assert_eq!(numbers(&real), expected, "{action:?}");
     }
     // A dry run has pages, too.

@@ -120,6 +120,23 @@ async fn output_is_told_while_the_task_runs_and_its_end_with_the_report() {
 }
 
 #[tokio::test]
+async fn a_listener_that_waits_is_woken_by_each_piece() {
+    let mut scene = Scene::set(OutputLimits::default()).await;
+    assert_eq!(told(&mut scene.listener).await, output(0, "one\n"));
+    assert_eq!(told(&mut scene.listener).await, OutputTold::Ready);
+    let Scene { node, stream, leased, mut listener, .. } = scene;
+    for (offset, text) in [(4, "two\n"), (8, "three\n")] {
+        let say = async {
+            node.engine.output(stream.session, lease(&leased), offset, text.as_bytes());
+        };
+        // It waits before anything is said.
+        let (next, ()) = tokio::join!(told(&mut listener), say);
+        assert_eq!(next, output(offset, text));
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_worker_sends_nothing_once_the_last_listener_has_left() {
     let mut scene = Scene::set(OutputLimits::default()).await;
     let second = listen(&scene.node.engine, &scene.task).await;

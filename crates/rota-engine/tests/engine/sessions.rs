@@ -313,3 +313,28 @@ async fn a_step_is_bounded_by_what_is_in_its_requests() {
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_worker_without_credit_gets_no_task() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    assert_eq!(node.engine.session_ttl(), TTL);
+    let mut one = node.engine.open_session(worker(&[])).await.expect("opened");
+    let mut other = node.engine.open_session(worker(&[])).await.expect("opened");
+    assert_eq!(one.ttl, TTL);
+    node.engine.set_credit(one.session, one.connection, 0).await.expect("it is open");
+    for _ in 0..4 {
+        node.submit(task("k")).await;
+    }
+    let mut got = 0;
+    while got < 4 {
+        got += given(&mut other).await.len();
+    }
+    assert!(one.events.try_recv().is_err(), "the other one has them all");
+    node.engine.set_credit(one.session, one.connection, 8).await.expect("it is open");
+    for _ in 0..8 {
+        node.submit(task("k")).await;
+    }
+    assert!(!given(&mut one).await.is_empty());
+    node.stop().await;
+}

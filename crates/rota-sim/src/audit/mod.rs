@@ -10,6 +10,7 @@ mod clocks;
 mod edits;
 mod histories;
 mod intake;
+mod memory;
 mod queues;
 mod records;
 mod rules;
@@ -43,6 +44,7 @@ use self::{
     causes::Causes,
     clocks::Clocks,
     edits::Edits,
+    memory::MemoryBounds,
     queues::QueueStates,
     schedules::Schedules,
     sessions::{Sent, Session},
@@ -94,6 +96,7 @@ pub(crate) struct Auditor {
     pub(crate) weather: Weather,
     schedules: Schedules,
     pub(crate) clocks: Clocks,
+    memory: MemoryBounds,
     /// A step is one batch, so rules on all of a step can be checked.
     whole_steps: bool,
     /// Sessions that gained a lease in the batch at hand, and what was given away, from which queue at
@@ -178,6 +181,7 @@ impl Auditor {
     /// A run of this scenario begins.
     pub(crate) fn begin(&mut self, scenario: &Scenario) {
         self.whole_steps = scenario.store.batch.mutations_max >= 100_000;
+        self.memory = MemoryBounds::of(scenario);
     }
 
     /// A leader was elected.

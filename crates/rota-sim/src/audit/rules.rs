@@ -51,6 +51,8 @@ pub enum Rule {
     /// No session holds more than its slots, no call gets more than it asked for, and no step takes more bytes than
     /// it may.
     Bounds,
+    /// No part of a node holds more bytes than the documentation says.
+    Memory,
     /// Who waits for the end of a task is told when it ends.
     Wakes,
     /// A heartbeat of an open session is answered at once, whatever the store does.
@@ -64,7 +66,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -83,6 +85,7 @@ impl Rule {
         Self::Order,
         Self::Drain,
         Self::Bounds,
+        Self::Memory,
         Self::Wakes,
         Self::Signs,
         Self::Ticks,

@@ -54,6 +54,8 @@ pub struct Find {
     pub kinds: &'static [Fault],
     /// Where it takes rare times: the TTLs of sessions and of leadership, in milliseconds.
     pub ttls_ms: Option<(u64, u64)>,
+    /// Where it takes definitions that are read from the store: the bytes of those that a leader keeps.
+    pub cache_bytes: Option<usize>,
 }
 
 /// Events of one run in which a mistake is looked for.
@@ -75,7 +77,16 @@ const fn plain(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
 /// What the engine does wrong when something else goes wrong.
 const fn faulty(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
     let mistake = Mistake::Engine(planted);
-    Find { mistake, within, run: SHORT_RUN, breaks, needs_faults: true, kinds: &[], ttls_ms: None }
+    Find {
+        mistake,
+        within,
+        run: SHORT_RUN,
+        breaks,
+        needs_faults: true,
+        kinds: &[],
+        ttls_ms: None,
+        cache_bytes: None,
+    }
 }
 
 /// What the engine does wrong when something rare goes wrong.
@@ -96,7 +107,16 @@ const fn when(
 /// What the store does wrong.
 const fn store(mistake: StoreMistake, within: u64, breaks: &'static [Rule]) -> Find {
     let mistake = Mistake::Store(mistake);
-    Find { mistake, within, run: SHORT_RUN, breaks, needs_faults: true, kinds: &[], ttls_ms: None }
+    Find {
+        mistake,
+        within,
+        run: SHORT_RUN,
+        breaks,
+        needs_faults: true,
+        kinds: &[],
+        ttls_ms: None,
+        cache_bytes: None,
+    }
 }
 
 impl Find {
@@ -137,6 +157,7 @@ pub fn find(find: &Find, first: u64) -> Option<(u64, u64, Rule)> {
         options.planted = Some(find.mistake);
         options.kinds = find.kinds;
         options.ttls_ms = find.ttls_ms;
+        options.cache_bytes = find.cache_bytes;
         if !find.needs_faults {
             options.only = Some([].into());
         }

@@ -28,6 +28,11 @@ pub(super) const LIST: &[Find] = &[
             &[R::Healthy],
         )
     },
-    when(P::RepeatsUnreadable, &[F::StoreDamages], 2_000_000, &[R::Progress]),
+    when(P::FillsChannels, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Memory]),
+    Find {
+        // Many tasks are given away after a stall, and one that is damaged is read together with others.
+        cache_bytes: Some(0),
+        ..when(P::RepeatsUnreadable, &[F::StoreStalls, F::StoreDamages], 2_000_000, &[R::Progress])
+    },
     when(P::LeaksReads, &[F::StoreIsAway, F::StoreLosesAnswers], 2_000_000, &[R::Progress]),
 ];
