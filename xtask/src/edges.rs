@@ -174,6 +174,12 @@ const ROOMS: &[Room] = &[
         because: "it measures what keeps the data, and knows of tasks only what is kept of them",
     },
     Room {
+        name: "bench-ticks",
+        may: &["rota-core", "rota-cron", "rota-engine", "rota-store"],
+        tests_may: &[],
+        because: "it measures the engine without what is around it",
+    },
+    Room {
         name: "xtask",
         may: &[],
         tests_may: &[],
@@ -252,7 +258,14 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         crates: &["mimalloc", "tikv-jemallocator", "tracing-subscriber"],
-        rooms: Rooms::Only(&["bench-core", "bench-store-engines", "rota", "rota-demo", "rota-sim"]),
+        rooms: Rooms::Only(&[
+            "bench-core",
+            "bench-store-engines",
+            "bench-ticks",
+            "rota",
+            "rota-demo",
+            "rota-sim",
+        ]),
         because: "what holds for a whole process is the program's choice",
     },
 ];

@@ -42,12 +42,16 @@ pub(crate) fn ticks(ticks: &[TickEvent], epoch: u64) {
         if last.replace((schedule, outcome)) == Some((schedule, outcome)) {
             continue;
         }
-        let nominal = rota_core::nominal_text(*nominal);
+        // The text of the date is made only if somebody reads it.
         match outcome {
             Outcome::Missed | Outcome::Refused(_) => {
-                warn!(%schedule, nominal, %outcome, %late, epoch, "a tick created no task");
+                warn!(%schedule, nominal = rota_core::nominal_text(*nominal), %outcome, %late, epoch,
+                    "a tick created no task");
             }
-            _ => debug!(%schedule, nominal, %outcome, %late, epoch, "tick decided"),
+            _ => {
+                debug!(%schedule, nominal = rota_core::nominal_text(*nominal), %outcome, %late, epoch,
+                    "tick decided");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch,
     PersistMode, Readable, Snapshot, UserKey,
 };
-use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{fault::Fault, options::EmbeddedOptions};
 use crate::model::{Batch, BatchSeq, Epoch, Head, KEY_BYTES_MAX, Mutation, Space, SpaceShape};
@@ -62,6 +62,19 @@ pub(super) struct Engine {
 struct SpacePlacement {
     shape: SpaceShape,
     prefix: u8,
+}
+
+/// A change, and where it belongs.
+struct Place<'a> {
+    tree: &'a Keyspace,
+    prefix: u8,
+    mutation: &'a Mutation,
+}
+
+impl Place<'_> {
+    fn key(&self) -> (u8, &[u8]) {
+        (self.prefix, &self.mutation.key()[..])
+    }
 }
 
 /// The state of an engine when it opened.
@@ -176,17 +189,8 @@ impl Engine {
     pub(super) fn write(&self, batch: &Batch, head: Head) -> Result<(), Fault> {
         let mut write = self.new_write(batch.mutations.len() + 1);
         write.insert(&self.hot, HEAD_KEY, head_record(head));
-        // The engine gives all changes of a batch the same sequence number, so it cannot order two changes of
-        // the same key. Only the last one is passed on.
-        let mut seen = FxHashSet::with_capacity_and_hasher(batch.mutations.len(), FxBuildHasher);
         let mut key = Vec::with_capacity(KEY_BYTES_MAX + 1);
-        for mutation in batch.mutations.iter().rev() {
-            let (tree, prefix) = self
-                .find(mutation.space())
-                .ok_or_else(|| Fault::Io("undeclared space".to_owned()))?;
-            if !seen.insert((prefix, &mutation.key()[..])) {
-                continue;
-            }
+        for Place { tree, prefix, mutation } in self.in_order(batch)? {
             key.clear();
             key.push(prefix);
             key.extend_from_slice(mutation.key());
@@ -197,6 +201,28 @@ impl Engine {
             }
         }
         Ok(write.commit()?)
+    }
+
+    /// The changes of a batch in the order of their keys. The table in memory takes them in half the time: each search
+    /// for a place goes the same way as the one before, through memory that is in the cache of the processor. Of
+    /// several changes of a key only the last one is left: the engine gives all changes of a batch the same sequence
+    /// number, so it cannot order two of the same key.
+    fn in_order<'a>(&'a self, batch: &'a Batch) -> Result<Vec<Place<'a>>, Fault> {
+        let place = |mutation: &'a Mutation| {
+            let (tree, prefix) = self.find(mutation.space())?;
+            Some(Place { tree, prefix, mutation })
+        };
+        let places: Option<Vec<_>> = batch.mutations.iter().map(place).collect();
+        let mut places = places.ok_or_else(|| Fault::Io("undeclared space".to_owned()))?;
+        places.sort_by(|one, other| one.key().cmp(&other.key()));
+        places.dedup_by(|later, earlier| {
+            let same = later.key() == earlier.key();
+            if same {
+                earlier.mutation = later.mutation;
+            }
+            same
+        });
+        Ok(places)
     }
 
     /// Sets the newest epoch. Durable when it returns.

@@ -61,7 +61,16 @@ impl Child {
 
     /// Kills the server, and starts another on the same data. Returns the time until the new one was ready.
     pub(super) async fn restart(&mut self) -> Result<Duration, Failure> {
-        self.process.kill().await?;
+        self.kill().await?;
+        self.start_again().await
+    }
+
+    pub(super) async fn kill(&mut self) -> Result<(), Failure> {
+        Ok(self.process.kill().await?)
+    }
+
+    /// Starts a server on the data of the one that was killed. Returns the time until it was ready.
+    pub(super) async fn start_again(&mut self) -> Result<Duration, Failure> {
         let started = Instant::now();
         let listen = self.url.trim_start_matches("http://").to_owned();
         self.process = spawn(&self.data, &listen)?;

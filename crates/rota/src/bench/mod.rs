@@ -9,6 +9,7 @@ mod latency;
 mod ledger;
 mod schedules;
 mod throughput;
+mod ticks_seen;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,7 +20,7 @@ use rota_proto::TimeSpan;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use child::Child;
+use child::{Child, Usage};
 
 use crate::{
     exit::Failure,
@@ -105,9 +106,13 @@ impl Subject {
     }
 
     /// Memory and CPU time of the server, if the benchmark started it.
+    fn resources(&self) -> Option<Usage> {
+        self.child.as_ref().and_then(Child::usage)
+    }
+
+    /// The same, to show it.
     fn usage(&self) -> Value {
-        let usage = self.child.as_ref().and_then(Child::usage);
-        usage.map_or(Value::Null, |usage| json!(usage))
+        self.resources().map_or(Value::Null, |usage| json!(usage))
     }
 }
 
@@ -161,7 +166,7 @@ pub(crate) async fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> 
             backlog::restart(Subject::start(&target).await?, backlog).await?
         }
         BenchVerb::Schedules { target, load } => {
-            schedules::run(&Subject::start(&target).await?, &load).await?
+            schedules::run(&mut Subject::start(&target).await?, &load).await?
         }
         BenchVerb::All { target } => {
             let load = throughput::Load::default();

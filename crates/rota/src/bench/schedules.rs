@@ -1,26 +1,26 @@
 //! Measures the lateness of ticks, and how many become tasks in a second, with many schedules.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
-use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use rota_client::{
     Client,
-    v1::{Overlap, ScheduleDefinition},
+    v1::{CatchUp, Overlap, ScheduleDefinition},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{
-    Subject, histogram,
+    Subject,
+    child::Usage,
     ledger::Workers,
-    micros, quantiles,
+    quantiles,
     throughput::{index_of, payload},
+    ticks_seen::TicksSeen,
 };
 use crate::exit::Failure;
 
@@ -30,6 +30,8 @@ const CALLS: u64 = 64;
 /// Time for the tasks of the last ticks to run.
 const LAST_WAIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
+/// Maximum number of ticks of a schedule that come during an outage.
+const CAUGHT_UP_MAX: u32 = 10_000;
 
 /// The load.
 #[derive(Debug, Clone, Args)]
@@ -51,6 +53,11 @@ pub(crate) struct ScheduleLoad {
     /// of a second are due at its beginning.
     #[arg(long, default_value = "1s", value_parser = super::span)]
     jitter: Duration,
+    /// Kill the server when the first tick is due, and start it again after this time. Ticks that come meanwhile
+    /// are caught up on, and the measured time begins when the server is started again. Shows the time until the
+    /// server is ready, and how late the other ticks are while it catches up.
+    #[arg(long, value_parser = super::span)]
+    kill_for: Option<Duration>,
 }
 
 impl ScheduleLoad {
@@ -69,37 +76,7 @@ fn name_of(index: u64) -> String {
     format!("bench/{index:07}")
 }
 
-/// What was seen of the ticks in the measured seconds.
-struct Seen {
-    jitter: Duration,
-    first: u64,
-    seconds: u64,
-    lateness: Histogram<u64>,
-    ticks: HashSet<(u64, u64)>,
-    twice: u64,
-    last: Instant,
-}
-
-impl Seen {
-    fn note(&mut self, schedule: u64, nominal: SystemTime) {
-        let second = nominal.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let instant = rota_cron::Timestamp(i64::try_from(second * 1000).unwrap_or(i64::MAX));
-        let due = nominal + rota_cron::jitter(&name_of(schedule), instant, self.jitter);
-        let late = SystemTime::now().duration_since(due).unwrap_or_default();
-        if !(self.first..self.first + self.seconds).contains(&second) {
-            return;
-        }
-        if !self.ticks.insert((schedule, second)) {
-            self.twice += 1;
-            return;
-        }
-        // A value above the maximum of the histogram counts as the maximum.
-        self.lateness.saturating_record(micros(late));
-        self.last = Instant::now();
-    }
-}
-
-fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+fn locked(seen: &Mutex<TicksSeen>) -> MutexGuard<'_, TicksSeen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -125,6 +102,8 @@ async fn create(client: &Client, load: &ScheduleLoad, start: &str) -> Result<(),
                 let draft = schedule.definition(ScheduleDefinition::default());
                 let draft = draft.every_from(Duration::from_secs(period), phase);
                 let draft = draft.start(start.clone()).overlap(Overlap::Allow).kind(KIND);
+                // After an outage, no tick is left out.
+                let draft = draft.catch_up(CatchUp::All).catch_up_max(CAUGHT_UP_MAX);
                 let draft = draft.jitter(jitter);
                 draft.queue(KIND).payload(payload(index, 8)).put().await?;
                 index += CALLS;
@@ -138,14 +117,14 @@ async fn create(client: &Client, load: &ScheduleLoad, start: &str) -> Result<(),
     Ok(())
 }
 
-pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value, Failure> {
+pub(super) async fn run(subject: &mut Subject, load: &ScheduleLoad) -> Result<Value, Failure> {
     let period = load.period();
     let lead = load.lead.unwrap_or(Duration::from_secs(10 + load.schedules / 4000));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let first = (now + lead).as_secs();
     let start = Timestamp::from_second(i64::try_from(first).unwrap_or(i64::MAX));
     let start = start.map_err(Failure::failed)?.to_string();
-    let before = subject.child.as_ref().and_then(super::Child::usage);
+    let before = subject.resources();
     let began = Instant::now();
     create(&subject.client, load, &start).await?;
     let creating = began.elapsed();
@@ -155,17 +134,11 @@ pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value,
             "creating the schedules took {took} s, longer than --lead; use a longer one"
         )));
     }
-    let after = subject.child.as_ref().and_then(super::Child::usage);
-    let seconds = load.duration.as_secs().max(1);
-    let seen = Arc::new(Mutex::new(Seen {
-        jitter: load.jitter(),
-        first,
-        seconds,
-        lateness: histogram(),
-        ticks: HashSet::new(),
-        twice: 0,
-        last: Instant::now(),
-    }));
+    let bytes = super::backlog::per_task(before, subject.resources(), load.schedules);
+    let measured = load.duration + load.kill_for.unwrap_or_default();
+    let seconds = measured.as_secs().max(1);
+    let seen = TicksSeen::new(name_of, load.jitter(), first, seconds);
+    let seen = Arc::new(Mutex::new(seen));
     let noted = seen.clone();
     let workers = Workers::start(&subject.nodes, KIND, 2, 4000, move |context, payload| {
         if let Some(nominal) = context.tick().and_then(|tick| tick.nominal_time) {
@@ -173,29 +146,65 @@ pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value,
         }
     })?;
     tokio::time::sleep(lead.saturating_sub(began.elapsed())).await;
-    let firing = Instant::now();
-    let expected = expected(load.schedules, period, first, seconds);
-    let deadline = firing + load.duration + LAST_WAIT;
-    while (locked(&seen).ticks.len() as u64) < expected && Instant::now() < deadline {
-        tokio::time::sleep(LOOK).await;
+    let (firing, idle) = (Instant::now(), subject.resources());
+    let mut ready = None;
+    if let Some(down) = load.kill_for {
+        ready = Some(fail(subject, down).await?);
+        locked(&seen).ready_again();
     }
+    let expected = expected(load.schedules, period, first, seconds);
+    until_seen(&seen, expected, firing + measured + LAST_WAIT).await;
     workers.end().await?;
     let seen = locked(&seen);
-    let missing = expected.saturating_sub(seen.ticks.len() as u64);
-    if missing > 0 || seen.twice > 0 {
-        let twice = seen.twice;
-        return Err(Failure::failed(format!("{missing} ticks have no task, {twice} have two")));
-    }
-    let took = seen.last.saturating_duration_since(firing);
+    seen.verify(expected)?;
+    // The processor time of the server that was killed is gone.
+    let idle = idle.filter(|_| ready.is_none());
     Ok(json!({
         "schedules": load.schedules,
         "create_seconds": creating.as_secs_f64(),
-        "bytes_a_schedule": super::backlog::per_task(before, after, load.schedules),
+        "bytes_a_schedule": bytes,
         "ticks": expected,
-        "ticks_per_second": per_second(expected, took),
-        "lateness_of_start": quantiles(&seen.lateness),
+        "ticks_per_second": per_second(expected, seen.last.saturating_duration_since(firing)),
+        "server_micros_a_tick": processor_time(idle, subject.resources(), expected),
+        "lateness_of_start": quantiles(&seen.lateness()),
+        "outage": ready.map(|ready| outage(&seen, ready)),
         "server": subject.usage(),
     }))
+}
+
+/// Waits until the tasks of all ticks have run, or until the deadline.
+async fn until_seen(seen: &Mutex<TicksSeen>, ticks: u64, deadline: Instant) {
+    while locked(seen).len() < ticks && Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What an outage meant for ticks. The server was ready this time after its start.
+fn outage(seen: &TicksSeen, ready: Duration) -> Value {
+    let catch_up = seen.catch_up();
+    json!({
+        "ready_seconds": ready.as_secs_f64(),
+        "late_ticks": catch_up.as_ref().map(|its| its.late),
+        "catch_up_seconds": catch_up.as_ref().map(|its| its.took.as_secs_f64()),
+        "lateness_of_others": catch_up.as_ref().map(|its| quantiles(&its.lateness_of_others)),
+    })
+}
+
+/// Kills the server and starts it again after this time. Returns the time until it was ready.
+async fn fail(subject: &mut Subject, down: Duration) -> Result<Duration, Failure> {
+    let Some(child) = &mut subject.child else {
+        return Err(Failure::usage("cannot kill a running server; omit --url to start one"));
+    };
+    child.kill().await?;
+    tokio::time::sleep(down).await;
+    child.start_again().await
+}
+
+/// Processor time of the server for each tick and its task, in microseconds.
+#[expect(clippy::cast_precision_loss, reason = "counts of ticks fit 52 bits")]
+fn processor_time(before: Option<Usage>, after: Option<Usage>, ticks: u64) -> Option<f64> {
+    let seconds = after?.cpu_seconds - before?.cpu_seconds;
+    Some(seconds * 1e6 / ticks.max(1) as f64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of ticks fit 52 bits")]
