@@ -6,6 +6,11 @@
 //! `ROTA_TEST_TASKS` sets how large the load is on the embedded store, and `ROTA_TEST_KILLS` how often each sort of victim
 //! is killed on the others: once where nothing is said. `ROTA_TEST_SEED` repeats the choice of victims.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the seed repeats a run that fails, and what was killed is worth a line"
+)]
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -65,7 +70,7 @@ async fn killed_at_any_moment_nothing_is_lost_and_nothing_ends_twice() {
     let began = Instant::now();
     let server = Server::start(&["--session-ttl", "5s"]).await;
     let run = Run::new(server, tasks, seed);
-    let verdict = tokio::time::timeout(DEADLINE, run.play()).await.expect("it ends in time");
+    let verdict = timeout(DEADLINE, run.play()).await.expect("it ends in time");
     println!("{:.1} s: {verdict}", began.elapsed().as_secs_f64());
 }
 
