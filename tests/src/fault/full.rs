@@ -1,16 +1,22 @@
 //! What nodes do while their store is full.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rota_client::{ClientError, Reason, task};
 use tokio::time::timeout;
 
 use crate::{cluster::Cluster, process::PATIENCE, unfinished};
 
+/// Probes of this process. Each is a task of its own, because the repeat of a task is answered by a full store too.
+static PROBES: AtomicU64 = AtomicU64::new(0);
+
 /// Why the leader takes no new task, if it does not.
 pub(super) async fn refusal(cluster: &Cluster, leader: usize) -> Option<String> {
     let client = cluster.client_of(leader);
+    let name = format!("probe-full-{}", PROBES.fetch_add(1, Ordering::Relaxed));
     let ask = async {
         loop {
-            let probe = task("effect").payload_json(&"k1").id("probe-full");
+            let probe = task("effect").payload_json(&"k1").id(&name);
             match client.create_task(probe).await {
                 Ok(_) => return None,
                 Err(error) if error.reason() == Some(Reason::StoreFull) => {
