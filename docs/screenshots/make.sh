@@ -15,6 +15,8 @@ for _ in $(seq 100); do
     curl --silent --fail "http://$address/readyz" >"$home/ready" && break
     sleep 0.2
 done
+# The node draws curves over the time since somebody first looked, with a point every 10 seconds.
+curl --silent --fail --output "$home/first" "http://$address/ui/"
 
 task() { "$rota" --url "http://$address" task create "$@" >"$home/created"; }
 
@@ -31,7 +33,7 @@ task --id import/products --queue imports --priority 7 --command -- sh -c 'for i
 task --queue exports --kind export.csv --payload '{"table": "orders", "from": 9007199254740993}'
 "$rota" --url "http://$address" queue pause exports >"$home/created"
 "$rota" --url "http://$address" schedule create cleanup --cron '*/5 * * * *' --command -- echo clean >"$home/created"
-sleep 4
+sleep 45
 
 # Names a picture, its page, its size, and the colours: 0 is dark, 1 is light.
 picture() {
