@@ -31,7 +31,7 @@ const CALLS: u64 = 64;
 const LAST_WAIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// Maximum number of ticks of a schedule that come during an outage.
-const CAUGHT_UP_MAX: u32 = 10_000;
+const CAUGHT_UP_MAX: u32 = 1000;
 
 /// The load.
 #[derive(Debug, Clone, Args)]
