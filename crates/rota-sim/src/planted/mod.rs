@@ -76,7 +76,11 @@ const fn plain(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
 
 /// What the engine does wrong when something else goes wrong.
 const fn faulty(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
-    let mistake = Mistake::Engine(planted);
+    soon(Mistake::Engine(planted), within, breaks)
+}
+
+/// What shows soon when something else goes wrong.
+const fn soon(mistake: Mistake, within: u64, breaks: &'static [Rule]) -> Find {
     Find {
         mistake,
         within,
@@ -106,17 +110,7 @@ const fn when(
 
 /// What the store does wrong.
 const fn store(mistake: StoreMistake, within: u64, breaks: &'static [Rule]) -> Find {
-    let mistake = Mistake::Store(mistake);
-    Find {
-        mistake,
-        within,
-        run: SHORT_RUN,
-        breaks,
-        needs_faults: true,
-        kinds: &[],
-        ttls_ms: None,
-        cache_bytes: None,
-    }
+    soon(Mistake::Store(mistake), within, breaks)
 }
 
 impl Find {
