@@ -179,6 +179,7 @@ pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
         scheduled: counts.scheduled,
         pending: counts.pending,
         running: counts.leased,
+        created_total: counts.created_total,
         completed_total: counts.completed_total,
         failed_total: counts.failed_total,
         unreadable: counts.unreadable,

@@ -175,6 +175,7 @@ impl Machine {
             pending: queue.pending,
             leased: queue.leased,
             unreadable: queue.unreadable,
+            created_total: queue.created_total,
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending: lanes.filter_map(|lane| self.oldest(lane)).min(),

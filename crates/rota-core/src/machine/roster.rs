@@ -30,6 +30,7 @@ pub(super) struct Queue {
     pub(super) pending: u64,
     pub(super) leased: u64,
     pub(super) unreadable: u64,
+    pub(super) created_total: u64,
     pub(super) completed_total: u64,
     pub(super) failed_total: u64,
 }
@@ -46,6 +47,7 @@ impl Queue {
             pending: 0,
             leased: 0,
             unreadable: 0,
+            created_total: 0,
             completed_total: 0,
             failed_total: 0,
         }

@@ -22,6 +22,8 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Number of live tasks whose records the leader cannot read.
     pub unreadable: u64,
+    /// Number of tasks created since this machine was created.
+    pub created_total: u64,
     /// Number of tasks that completed since this machine was created.
     pub completed_total: u64,
     /// Number of tasks that failed since this machine was created.
