@@ -16,7 +16,7 @@ use rota_proto::{Date, TimeSpan, v1};
 use crate::{failure::Failure as Refused, limits::Limits};
 
 pub(crate) use event::{event, stream_message};
-pub(crate) use schedule::{calendar, calendar_in_list, tick, tick_record};
+pub(crate) use schedule::{calendar, calendar_in_list, outcome_of, tick, tick_record};
 
 pub(crate) fn date(at: WallTime) -> Date {
     Date {

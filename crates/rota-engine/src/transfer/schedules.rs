@@ -1,9 +1,9 @@
 //! Records of schedules as JSON, for people. As in `readable`, a new field does not compile until it is shown.
 
 use rota_core::{
-    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, Name, Outcome,
-    Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickRecord,
-    TickRules, WallTime,
+    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, MissedTick, Name,
+    Outcome, Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template,
+    TickRecord, TickRules, WallTime,
 };
 use rota_cron::{
     CalendarEntry, CalendarRule, ExclusionSpec, Fold, Gap, IntervalSpec, OnHoliday, RecurrenceSpec,
@@ -149,6 +149,7 @@ pub(super) fn state(state: ScheduleState) -> Value {
         last_task,
         last_fired,
         last_success,
+        last_missed,
         failures,
         manual,
         queued,
@@ -167,6 +168,7 @@ pub(super) fn state(state: ScheduleState) -> Value {
         ("last_task", last_task.map_or(Value::Null, |task| task.to_string().into())),
         ("last_fired", some_date(last_fired)),
         ("last_success", some_date(last_success)),
+        ("last_missed", last_missed.map_or(Value::Null, missed_json)),
         ("failures", failures.into()),
         ("manual", manual.into()),
         ("queued", list(&queued, |at| date(*at))),
@@ -174,6 +176,14 @@ pub(super) fn state(state: ScheduleState) -> Value {
         ("open_run", open_run.map_or(Value::Null, run_json)),
         ("backfill", backfill.as_deref().map_or(Value::Null, backfill_json)),
         ("newer_fields_bytes", newer_fields(unknown.len())),
+    ])
+}
+
+fn missed_json(missed: MissedTick) -> Value {
+    object([
+        ("nominal_time", date(missed.nominal)),
+        ("outcome", missed.outcome().as_str().into()),
+        ("reason", missed.outcome().reason().map_or(Value::Null, Value::from)),
     ])
 }
 
