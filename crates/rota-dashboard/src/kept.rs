@@ -93,9 +93,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_kept() {
-        let (kept, asked) = (Kept::default(), Cell::new(0));
+        let kept = Kept::default();
+        let asked = &Cell::new(0);
         let ask = |answer: Result<u8, &'static str>| {
-            kept.or_ask("q".to_owned(), async {
+            kept.or_ask("q".to_owned(), async move {
                 asked.set(asked.get() + 1);
                 answer
             })

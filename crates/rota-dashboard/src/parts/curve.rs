@@ -131,7 +131,8 @@ mod tests {
 
     fn beat(seconds: u64, waiting: u64, rates: Option<(f64, f64)>) -> Beat {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let rates = rates.map(|(completed, failed)| Rates { created: completed, completed, failed });
+        let rates =
+            rates.map(|(completed, failed)| Rates { created: completed, completed, failed });
         Beat { at, waiting, rates }
     }
 
