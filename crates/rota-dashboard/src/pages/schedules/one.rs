@@ -5,8 +5,9 @@ use rota_proto::{
     Date,
     json::Words,
     v1::{
-        Backfill, ListTasksRequest, ListTicksRequest, ListTicksResponse, PreviewScheduleRequest,
-        Schedule, SchedulePreview, ScheduleRequest, ScheduleState, TaskFilter,
+        Backfill, ListTasksRequest, ListTicksRequest, ListTicksResponse, MissedTick,
+        PreviewScheduleRequest, Schedule, SchedulePreview, ScheduleRequest, ScheduleState,
+        TaskFilter,
     },
 };
 use tonic::{Response, Status};
@@ -247,6 +248,7 @@ fn about(schedule: &Schedule) -> Markup {
             ("Next run", Some(next)),
             ("Last run", Some(when(schedule.last_fired_time))),
             ("Last success", Some(when(schedule.last_success_time))),
+            ("Last missed", schedule.last_missed.as_ref().map(missed)),
             ("Running task", schedule.running_task.as_ref().map(|task| id(task))),
             ("Waiting ticks", list(&schedule.queued_times)),
             ("Runs left", schedule.remaining_runs.map(|left| html! { (count(left)) })),
@@ -290,6 +292,15 @@ fn past(visit: &Visit, seen: &Seen) -> Markup {
             (ticks::table(&list.ticks, &seen.ended))
         }
         (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "Newest" }))
+    }
+}
+
+/// A tick that was missed or refused, and why.
+fn missed(tick: &MissedTick) -> Markup {
+    let reason = ticks::reason(tick.reason);
+    html! {
+        (when(tick.nominal_time)) " " (state(tick.outcome().word()))
+        @if let Some(reason) = reason { " " span.note { (reason) } }
     }
 }
 
