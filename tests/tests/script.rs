@@ -9,7 +9,7 @@ use std::{
 
 use rota_client::{
     task,
-    v1::{FailureReason, ListWorkersRequest, TaskStatus},
+    v1::{self, FailureReason, ListWorkersRequest, TaskStatus},
 };
 use rota_tests::process::{LOOK, PATIENCE, Server, end};
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     process::Command,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 fn script() -> PathBuf {
@@ -60,6 +60,45 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
     let workers =
         client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     assert_eq!(workers, [], "the session is over when the script is");
+}
+
+#[tokio::test]
+async fn the_task_of_a_schedule_tells_its_nominal_time() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let program =
+        r#"echo "$ROTA_KIND $ROTA_QUEUE $ROTA_SCHEDULE $ROTA_NOMINAL_TIME $ROTA_PREVIOUS_TIME""#;
+    let mut worker = worker(&server, "tell", &["sh", "-c", program]).spawn().expect("a worker");
+    let definition = v1::ScheduleDefinition {
+        name: Some("a/b".to_owned()),
+        expressions: vec!["* * * * * *".to_owned()],
+        template: Some(v1::TaskTemplate { kind: "tell".to_owned(), ..Default::default() }),
+        max_runs: Some(1),
+        ..Default::default()
+    };
+    let put = v1::PutScheduleRequest { definition: Some(definition), expected_version: None };
+    let mut look = interval(LOOK);
+    // The first batch of the leader raises the feature level that schedules need.
+    while client.put_schedule(put.clone()).await.is_err() {
+        look.tick().await;
+    }
+    let of = v1::TaskFilter { schedule: Some("a/b".to_owned()), ..Default::default() };
+    let request = v1::ListTasksRequest { filter: Some(of), ..Default::default() };
+    let created = async {
+        loop {
+            let list = client.list_tasks(request.clone()).await.expect("a list");
+            if let Some(task) = list.tasks.into_iter().next() {
+                return task;
+            }
+            look.tick().await;
+        }
+    };
+    let created = timeout(PATIENCE, created).await.expect("in time");
+    let ended = client.wait_task(&created.id).await.expect("a task");
+    let nominal = ended.tick.expect("a schedule created it").nominal_time.expect("its time");
+    let result = client.get_result(&created.id).await.expect("a result");
+    assert_eq!(result, json!(format!("tell default a/b {nominal} \n")).to_string());
+    assert!(end(&mut worker).await.success());
 }
 
 #[tokio::test]
