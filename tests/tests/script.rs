@@ -128,7 +128,7 @@ async fn a_cancelled_task_is_stopped_with_all_that_it_started() {
     let mut worker = worker(&server, "long", &["sh", "-c", program, "sh", noted_as]);
     let mut worker = worker.env("ROTA_TTL", "5s").spawn().expect("a worker");
     let created = client.create_task(task("long")).await.expect("created");
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     let started = loop {
         look.tick().await;
         let text = std::fs::read_to_string(&noted).unwrap_or_default();
@@ -191,7 +191,7 @@ async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
     let workers =
         async || client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     while workers().await.is_empty() {
         look.tick().await;
     }
@@ -213,7 +213,7 @@ async fn it_beats_while_it_works_and_survives_a_killed_server() {
 
     // The server is killed while the script works for it.
     let second = client.create_task(task("slow")).await.expect("created");
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     while client.get_task(&second.id).await.expect("a task").worker.is_none() {
         look.tick().await;
     }
