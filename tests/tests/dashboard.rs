@@ -133,12 +133,12 @@ async fn counts_never_flicker(stage: &Stage) {
 }
 
 async fn questions_and_forms_stay(stage: &Stage) {
-    let page = stage.open("queue?name=q").await;
+    let page = stage.open("queues").await;
     let pause = "form[data-confirm] button";
     page.press(pause, 1).await;
     page.until("document.getElementById('confirm').open").await;
     let question = page.text("#confirm-text").await;
-    stage.refreshed("queue", 2).await;
+    stage.refreshed("queues", 2).await;
     assert_eq!(page.value("document.getElementById('confirm').open").await, true);
     assert_eq!(page.text("#confirm-text").await, question);
     assert!(question.contains('q'), "{question}");

@@ -250,8 +250,8 @@ pub struct CalendarRecord {
     pub version: u32,
 }
 
-/// Why a schedule is paused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a schedule or a queue is paused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pause {
     /// Time of the pause.
     pub at: WallTime,
@@ -259,7 +259,7 @@ pub struct Pause {
     pub by: Box<str>,
     /// The reason for people.
     pub note: Box<str>,
-    /// Whether the schedule was paused because its tasks failed.
+    /// Whether a schedule was paused because its tasks failed. Never for a queue.
     pub on_failure: bool,
 }
 

@@ -171,6 +171,7 @@ impl Machine {
         QueueCounts {
             name: queue.name.clone(),
             paused: queue.paused,
+            pause: queue.pause.clone(),
             scheduled: queue.scheduled,
             pending: queue.pending,
             leased: queue.leased,

@@ -14,13 +14,15 @@ use super::{
     lane::{Lane, LaneEntry, Turn},
     subscription::Subscription,
 };
-use crate::{MonoTime, Name, Priority};
+use crate::{MonoTime, Name, Pause, Priority};
 
 /// A queue and its counts.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
+    /// Who paused it, and why, if that is known.
+    pub(super) pause: Option<Box<Pause>>,
     /// Unknown settings that a newer version wrote.
     pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
@@ -40,6 +42,7 @@ impl Queue {
         Self {
             name,
             paused: false,
+            pause: None,
             unknown: Bytes::new(),
             lanes: Vec::new(),
             heads: BTreeMap::new(),

@@ -14,7 +14,7 @@ use super::{
 };
 
 #[derive(Clone, PartialEq, Message)]
-struct PauseMessage {
+pub(super) struct PauseMessage {
     #[prost(int64, tag = "1")]
     at_ms: i64,
     #[prost(string, tag = "2")]
@@ -101,7 +101,7 @@ impl Known for StateMessage {
     const LAST: u32 = 15;
 }
 
-fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
+pub(super) fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
     PauseMessage {
         at_ms: at.0,
         by: by.to_string(),
@@ -110,7 +110,7 @@ fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
     }
 }
 
-fn pause(PauseMessage { at_ms, by, note, on_failure }: PauseMessage) -> Box<Pause> {
+pub(super) fn pause(PauseMessage { at_ms, by, note, on_failure }: PauseMessage) -> Box<Pause> {
     Box::new(Pause { at: WallTime(at_ms), by: by.into(), note: note.into(), on_failure })
 }
 

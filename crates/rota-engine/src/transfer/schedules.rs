@@ -2,15 +2,15 @@
 
 use rota_core::{
     Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, MissedTick, Name,
-    Outcome, Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template,
-    TickRecord, TickRules, WallTime,
+    Outcome, Overlap, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickRecord,
+    TickRules, WallTime,
 };
 use rota_cron::{
     CalendarEntry, CalendarRule, ExclusionSpec, Fold, Gap, IntervalSpec, OnHoliday, RecurrenceSpec,
 };
 use serde_json::{Map, Value, json};
 
-use super::readable::{content, date, newer_fields, object, policy_json};
+use super::readable::{content, date, newer_fields, object, pause_json, policy_json};
 
 fn some_date(at: Option<WallTime>) -> Value {
     at.map_or(Value::Null, date)
@@ -185,10 +185,6 @@ fn missed_json(missed: MissedTick) -> Value {
         ("outcome", missed.outcome().as_str().into()),
         ("reason", missed.outcome().reason().map_or(Value::Null, Value::from)),
     ])
-}
-
-fn pause_json(Pause { at, by, note, on_failure }: &Pause) -> Value {
-    json!({ "at": date(*at), "by": by, "note": note, "on_failure": on_failure })
 }
 
 fn backfill_json(backfill: &Backfill) -> Value {

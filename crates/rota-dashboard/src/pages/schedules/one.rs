@@ -20,7 +20,7 @@ use super::{
 use crate::{
     layout::View,
     link,
-    pages::change::Change,
+    pages::change::{Change, pause_sheet, paused_by},
     parts::{
         Pager, copy, count, empty, facts, failed, id, labels, name, pager, plural, share, state,
         time, when,
@@ -29,6 +29,8 @@ use crate::{
     visit::Visit,
 };
 
+/// What a pause does.
+const PAUSE: &str = "Its ticks are skipped until somebody resumes it. Running tasks continue.";
 /// Coming runs to show.
 const RUNS: u32 = 10;
 /// Ticks on a page.
@@ -127,7 +129,7 @@ fn actions(schedule: &Schedule) -> Markup {
         (change(&trigger, "Trigger", trigger_question(name), ""))
         @match schedule.state() {
             ScheduleState::Paused => (resume(name, "")),
-            ScheduleState::Active => (pause(name)),
+            ScheduleState::Active => (pause_sheet("schedule", name, PAUSE, "Pause the schedule")),
             _ => {}
         }
         a.button href=(link::to("schedule-backfill", [("name", name)])) { "Backfill" }
@@ -142,27 +144,6 @@ fn resume(name: &str, class: &str) -> Markup {
     Change { page: "schedule", fields: &fields, label: "Resume", class, ..Change::default() }.form()
 }
 
-/// A sheet that asks who pauses, and why.
-fn pause(name: &str) -> Markup {
-    html! {
-        details.menu.sheeted {
-            summary.button { "Pause" }
-            form.sheet action="schedule" method="post" {
-                input type="hidden" name="name" value=(name);
-                input type="hidden" name="do" value="pause";
-                p { "Its ticks are skipped until somebody resumes it. Running tasks continue." }
-                label { "Reason"
-                    input dir="auto" type="text" name="note" maxlength="256" autocomplete="off";
-                }
-                label { "Your name"
-                    input dir="auto" type="text" name="by" maxlength="128" autocomplete="username";
-                }
-                button.main type="submit" { "Pause the schedule" }
-            }
-        }
-    }
-}
-
 /// What somebody should know first: a pause, failures, a backfill that is under way.
 fn notices(schedule: &Schedule) -> Markup {
     let failures = u64::from(schedule.failures_in_a_row);
@@ -173,9 +154,7 @@ fn notices(schedule: &Schedule) -> Markup {
                     strong {
                         @if pause.on_failure { "Paused, because its tasks failed" } @else { "Paused" }
                     }
-                    @if !pause.by.is_empty() { " by " bdi { (pause.by) } }
-                    " since " (when(pause.at))
-                    @if !pause.note.is_empty() { ": " bdi { (pause.note) } }
+                    (paused_by(&pause.by, pause.at, &pause.note))
                 }
                 (resume(&schedule.name, "small"))
             }
