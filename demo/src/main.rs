@@ -131,7 +131,7 @@ fn hints(place: &Place, url: &str) -> String {
     let rota = place.rota.display();
     let server = if url.ends_with(":7420") { String::new() } else { format!(" --url {url}") };
     format!(
-        "  {url}/docs\n  {rota} task list --queue documents{server}\n  {rota} task get orphaned{server}\n  \
+        "  {url}/ (dashboard)\n  {url}/docs (API)\n  {rota} task list --queue documents{server}\n  {rota} task get orphaned{server}\n  \
          {rota} schedule ticks greeting{server}\n  \
          {rota} queue list{server}"
     )

@@ -3,8 +3,9 @@
 #
 #   worker.sh KIND PROGRAM [ARGUMENT]...
 #
-# The program gets the payload of the task on standard input, and ROTA_TASK_ID, ROTA_ATTEMPT and
-# ROTA_LEASE_TOKEN (the fencing token) in its environment.
+# The program gets the payload of the task on standard input, and in its environment ROTA_TASK_ID, ROTA_QUEUE,
+# ROTA_KIND, ROTA_ATTEMPT, ROTA_LEASE_TOKEN (the fencing token), and of a schedule's task ROTA_SCHEDULE,
+# ROTA_NOMINAL_TIME, ROTA_PREVIOUS_TIME and ROTA_LAST_SUCCESS_TIME. TRACEPARENT is set if the task has a trace.
 #
 # Exit code 0 completes the task. Its result is the standard output of the program: JSON if it is
 # JSON, text otherwise. Exit code 65 (EX_DATAERR) fails the task permanently. The exit code in ROTA_SNOOZE,
@@ -111,15 +112,17 @@ work() {
     # An id can contain a slash, so encode it for the path.
     path=$(jq -r '.tasks[0].id | @uri' "$dir/lease")
     token=$(jq -r '.tasks[0].lease_token' "$dir/lease")
-    attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
+    variables=$(jq -r '.tasks[0] | {ROTA_TASK_ID: .id, ROTA_QUEUE: .queue, ROTA_KIND: .kind, ROTA_ATTEMPT: .attempt,
+        ROTA_LEASE_TOKEN: .lease_token, ROTA_SCHEDULE: .tick.schedule, ROTA_NOMINAL_TIME: .tick.nominal_time,
+        ROTA_PREVIOUS_TIME: .tick.previous_time, ROTA_LAST_SUCCESS_TIME: .tick.last_success_time,
+        TRACEPARENT: .traceparent} | to_entries[] | select(.value) | "\(.key)=\(.value)"' "$dir/lease")
     jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
     : >"$dir/why"
     : >"$dir/at_work"
     beat >/dev/null 2>&1 &
     beating=$!
-    # shellcheck disable=SC2016 # The inner shell expands the variables.
-    ROTA_TASK_ID=$id ROTA_ATTEMPT=$attempt ROTA_LEASE_TOKEN=$token \
-        $alone sh -c 'echo $$ >"$0" && exec "$@"' "$dir/program" "$@" \
+    # shellcheck disable=SC2016,SC2086 # The inner shell expands $0. Names and dates have no spaces or wildcards.
+    env $variables $alone sh -c 'echo $$ >"$0" && exec "$@"' "$dir/program" "$@" \
         <"$dir/payload" >"$dir/out" 2>"$dir/err"
     code=$?
     rm -f "$dir/at_work"

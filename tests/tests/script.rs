@@ -9,7 +9,7 @@ use std::{
 
 use rota_client::{
     task,
-    v1::{FailureReason, ListWorkersRequest, TaskStatus},
+    v1::{self, FailureReason, ListWorkersRequest, TaskStatus},
 };
 use rota_tests::process::{LOOK, PATIENCE, Server, end};
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     process::Command,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 fn script() -> PathBuf {
@@ -63,6 +63,45 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
 }
 
 #[tokio::test]
+async fn the_task_of_a_schedule_tells_its_nominal_time() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let program =
+        r#"echo "$ROTA_KIND $ROTA_QUEUE $ROTA_SCHEDULE $ROTA_NOMINAL_TIME $ROTA_PREVIOUS_TIME""#;
+    let mut worker = worker(&server, "tell", &["sh", "-c", program]).spawn().expect("a worker");
+    let definition = v1::ScheduleDefinition {
+        name: Some("a/b".to_owned()),
+        expressions: vec!["* * * * * *".to_owned()],
+        template: Some(v1::TaskTemplate { kind: "tell".to_owned(), ..Default::default() }),
+        max_runs: Some(1),
+        ..Default::default()
+    };
+    let put = v1::PutScheduleRequest { definition: Some(definition), expected_version: None };
+    let mut look = interval(LOOK);
+    // The first batch of the leader raises the feature level that schedules need.
+    while client.put_schedule(put.clone()).await.is_err() {
+        look.tick().await;
+    }
+    let of = v1::TaskFilter { schedule: Some("a/b".to_owned()), ..Default::default() };
+    let request = v1::ListTasksRequest { filter: Some(of), ..Default::default() };
+    let created = async {
+        loop {
+            let list = client.list_tasks(request.clone()).await.expect("a list");
+            if let Some(task) = list.tasks.into_iter().next() {
+                return task;
+            }
+            look.tick().await;
+        }
+    };
+    let created = timeout(PATIENCE, created).await.expect("in time");
+    let ended = client.wait_task(&created.id).await.expect("a task");
+    let nominal = ended.tick.expect("a schedule created it").nominal_time.expect("its time");
+    let result = client.get_result(&created.id).await.expect("a result");
+    assert_eq!(result, json!(format!("tell default a/b {nominal} \n")).to_string());
+    assert!(end(&mut worker).await.success());
+}
+
+#[tokio::test]
 async fn bad_data_fails_for_good_and_what_is_json_is_a_json_result() {
     let server = Server::start(&[]).await;
     let client = server.client();
@@ -89,7 +128,7 @@ async fn a_cancelled_task_is_stopped_with_all_that_it_started() {
     let mut worker = worker(&server, "long", &["sh", "-c", program, "sh", noted_as]);
     let mut worker = worker.env("ROTA_TTL", "5s").spawn().expect("a worker");
     let created = client.create_task(task("long")).await.expect("created");
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     let started = loop {
         look.tick().await;
         let text = std::fs::read_to_string(&noted).unwrap_or_default();
@@ -152,7 +191,7 @@ async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
     let workers =
         async || client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     while workers().await.is_empty() {
         look.tick().await;
     }
@@ -174,7 +213,7 @@ async fn it_beats_while_it_works_and_survives_a_killed_server() {
 
     // The server is killed while the script works for it.
     let second = client.create_task(task("slow")).await.expect("created");
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = interval(LOOK);
     while client.get_task(&second.id).await.expect("a task").worker.is_none() {
         look.tick().await;
     }

@@ -5,8 +5,8 @@ use std::{path::Path, process::Stdio, time::Duration};
 use rota_client::{
     Client, TimeSpan, task,
     v1::{
-        CompleteRequest, Dispatch, FailRequest, Failed, FailureReason, LeaseRequest, QueueRequest,
-        TaskStatus, worker_service_client::WorkerServiceClient,
+        CompleteRequest, Dispatch, FailRequest, Failed, FailureReason, LeaseRequest,
+        PauseQueueRequest, TaskStatus, worker_service_client::WorkerServiceClient,
     },
 };
 use rota_tests::{
@@ -120,7 +120,10 @@ async fn fill(node: &Node) -> Dispatch {
     }
     create(task("held").id("held")).await;
     let held = node.lease("held").await;
-    client.pause_queue(QueueRequest { queue: "paused".to_owned() }).await.expect("an answer");
+    client
+        .pause_queue(PauseQueueRequest { queue: "paused".to_owned(), ..Default::default() })
+        .await
+        .expect("an answer");
     held
 }
 

@@ -121,6 +121,7 @@ async fn one_trace_shows_the_life_of_a_task_that_was_tried_again() {
     client.create_task(new).await.unwrap();
     let ended = timeout(PATIENCE, client.wait_task("retried")).await.unwrap().unwrap();
     assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 2));
+    assert_eq!(ended.trace_id.as_deref(), Some(TRACE));
     let result: serde_json::Value =
         serde_json::from_slice(&client.get_result("retried").await.unwrap()).unwrap();
     // A task of its own, to see that it gets a trace of its own.
@@ -280,6 +281,7 @@ async fn without_a_collector_a_client_s_trace_still_reaches_the_program() {
     let client = server.client();
     let ended = timeout(PATIENCE, client.wait_task("t")).await.unwrap().unwrap();
     assert_eq!(ended.status(), TaskStatus::Completed, "{ended:?}");
+    assert_eq!(ended.trace_id.as_deref(), parent.split('-').nth(1));
     let result = client.get_result("t").await.unwrap();
     let result: serde_json::Value = serde_json::from_slice(&result).unwrap();
     assert_eq!(result["stdout"], format!("{parent}\n"));

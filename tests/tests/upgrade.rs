@@ -13,7 +13,7 @@ use std::{
 
 use rota_client::{
     Client, task,
-    v1::{ListQueuesRequest, QueueRequest, TaskStatus, TransferLeadershipRequest},
+    v1::{ListQueuesRequest, PauseQueueRequest, TaskStatus, TransferLeadershipRequest},
 };
 use rota_tests::{
     audit::{Ack, audit},
@@ -186,7 +186,7 @@ async fn carry_over(from: &Path, to: &Path) {
     let cancelled =
         client.create_task(task("nobody").payload_json("x")).await.expect("accepted").id;
     client.cancel_task(&cancelled).await.expect("it waits");
-    let pause = QueueRequest { queue: "paused".to_owned() };
+    let pause = PauseQueueRequest { queue: "paused".to_owned(), ..Default::default() };
     client.pause_queue(pause).await.expect("an answer");
     // A lease that nobody holds any more.
     worker.kill().await.expect("it runs");

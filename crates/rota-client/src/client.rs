@@ -147,7 +147,7 @@ calls! {
     /// Lists a page of queues, by name. [`Client::all_queues`] reads all pages.
     list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, ListQueues;
     /// Pauses a queue.
-    pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, PauseQueue;
+    pause_queue(QueueServiceClient, v1::PauseQueueRequest) -> v1::Queue, PauseQueue;
     /// Resumes a queue.
     resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, ResumeQueue;
     /// Lists a page of workers, by name. [`Client::all_workers`] reads all pages.

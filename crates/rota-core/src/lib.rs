@@ -38,8 +38,8 @@ pub use record::{
     QueueRecord, UnknownFields,
 };
 pub use schedule::{
-    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Outcome, Overlap, Pause,
-    RefusedReason, Run, SCHEDULE_NAME_LEN_MAX, ScheduleDefinition, ScheduleFingerprints,
+    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, MissedTick, Outcome, Overlap,
+    Pause, RefusedReason, Run, SCHEDULE_NAME_LEN_MAX, ScheduleDefinition, ScheduleFingerprints,
     ScheduleRecord, ScheduleState, SkipReason, Template, TickRecord, TickRules, backfill_id,
     is_backfill_id, manual_id, nominal_text, schedule_of, tick_id,
 };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Pause, Policy, Priority, SessionId, Status, TaskId,
+    WallTime,
 };
 
 /// The state of a live task. It is small, because it is rewritten at each transition, and all live records
@@ -257,6 +258,8 @@ impl FailureReason {
 pub struct QueueRecord {
     /// Whether the queue is paused.
     pub paused: bool,
+    /// Who paused it, and why. `None` if it is not paused, or if an older version paused it.
+    pub pause: Option<Box<Pause>>,
     /// Unknown fields that a newer version wrote.
     pub unknown: Bytes,
 }

@@ -139,6 +139,8 @@ pub struct ScheduleState {
     pub last_fired: Option<WallTime>,
     /// The nominal time of the last tick whose task completed.
     pub last_success: Option<WallTime>,
+    /// The last tick that created no task, because of a fault or a limit.
+    pub last_missed: Option<MissedTick>,
     /// Number of tasks that failed since one completed.
     pub failures: u32,
     /// Number of tasks that clients triggered.
@@ -173,6 +175,7 @@ impl ScheduleState {
             last_task: None,
             last_fired: None,
             last_success: None,
+            last_missed: None,
             failures: 0,
             manual: 0,
             queued: Vec::new(),
@@ -247,8 +250,8 @@ pub struct CalendarRecord {
     pub version: u32,
 }
 
-/// Why a schedule is paused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a schedule or a queue is paused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pause {
     /// Time of the pause.
     pub at: WallTime,
@@ -256,7 +259,7 @@ pub struct Pause {
     pub by: Box<str>,
     /// The reason for people.
     pub note: Box<str>,
-    /// Whether the schedule was paused because its tasks failed.
+    /// Whether a schedule was paused because its tasks failed. Never for a queue.
     pub on_failure: bool,
 }
 
@@ -298,6 +301,23 @@ pub enum Outcome {
     Missed,
     /// It should have created a task, and could not.
     Refused(RefusedReason),
+}
+
+/// A tick that created no task, because of a fault or a limit: it is missed or refused. A skipped or coalesced tick is
+/// none, because its schedule or a client asks for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissedTick {
+    pub nominal: WallTime,
+    /// Why it was refused. `None`: it was missed.
+    pub refused: Option<RefusedReason>,
+}
+
+impl MissedTick {
+    /// What became of the tick.
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        self.refused.map_or(Outcome::Missed, Outcome::Refused)
+    }
 }
 
 /// Why a tick was skipped.

@@ -121,6 +121,14 @@ pub struct Trace {
     pub state: Box<str>,
 }
 
+impl Trace {
+    /// The id of the trace: the second part of `traceparent`. `None` if there is none.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.parent.split('-').nth(1)
+    }
+}
+
 /// Keys that the client chose: by them it finds the task again, and a repeated submission is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientKeys {

@@ -42,9 +42,9 @@ impl Api {
         Self { inner, bearer: None }
     }
 
-    /// Who asks.
-    pub(crate) fn token(&self) -> Option<&[u8]> {
-        self.bearer.as_ref().map(HeaderValue::as_bytes)
+    /// A question with who asks it: another token may see other things.
+    pub(crate) fn question(&self, text: &str) -> String {
+        format!("{:?} {text}", self.bearer.as_ref().map(HeaderValue::as_bytes))
     }
 
     /// The same API with this token. A token that cannot be in a header is none, and the API refuses that.

@@ -1,11 +1,7 @@
-//! Counts of the tasks of a filter by status. Beside many ended tasks a count costs the leader milliseconds, so each is
-//! kept for a hundred times as long as it took: an open page costs at most a hundredth of a core.
+//! Counts of the tasks of a filter by status. Beside many ended tasks a count costs the leader milliseconds, so they are
+//! [kept](crate::kept).
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use rota_proto::{
@@ -14,16 +10,10 @@ use rota_proto::{
     v1::{CountTasksRequest, TaskStatus},
 };
 
-use crate::{api::Api, link, parts::count};
+use crate::{api::Api, kept::Kept, link, parts::count};
 
 /// Time for one count. What is not counted by then is told as "or more".
 const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 10_000_000 };
-/// A count is kept for so many times the time that it took, within these bounds.
-const SHARE: u32 = 100;
-const LEAST: Duration = Duration::from_secs(1);
-const MOST: Duration = Duration::from_secs(60);
-/// Filters whose counts are kept. More are counted at every page.
-const FILTERS: usize = 64;
 
 /// How many tasks match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +40,9 @@ impl HowMany {
 /// The numbers of a filter by status. A status that could not be counted is not there.
 pub(crate) type ByStatus = HashMap<TaskStatus, HowMany>;
 
-#[derive(Debug)]
-struct Kept {
-    until: Instant,
-    counts: ByStatus,
-}
-
 /// The counts that a node keeps.
 #[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<HashMap<String, Kept>>);
+pub(crate) struct Counts(Kept<ByStatus>);
 
 impl Counts {
     /// Counts the tasks that match a filter in each of these statuses, whatever statuses the filter has.
@@ -69,35 +53,15 @@ impl Counts {
         statuses: &[TaskStatus],
     ) -> ByStatus {
         let narrowed = |status| TaskFilter { statuses: vec![status], ..filter.clone() };
-        // Another token may see other tasks.
         let all = TaskFilter { statuses: statuses.to_vec(), ..filter.clone() };
-        let key = format!("{:?} {}", api.token(), link::to("", all.pairs()));
-        let started = Instant::now();
-        if let Some(kept) = self.known(&key, started) {
-            return kept;
-        }
-        let counted = join_all(statuses.iter().map(|status| one(api, *status, narrowed(*status))));
-        let counts: ByStatus = counted.await.into_iter().flatten().collect();
-        if counts.len() == statuses.len() {
-            let until = started + (started.elapsed() * SHARE).clamp(LEAST, MOST);
-            self.keep(key, Kept { until, counts: counts.clone() }, started);
-        }
-        counts
-    }
-
-    fn known(&self, key: &str, now: Instant) -> Option<ByStatus> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|one| now < one.until).map(|one| one.counts.clone())
-    }
-
-    fn keep(&self, key: String, new: Kept, now: Instant) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= FILTERS {
-            kept.retain(|_, one| now < one.until);
-        }
-        if kept.len() < FILTERS || kept.contains_key(&key) {
-            kept.insert(key, new);
-        }
+        let question = api.question(&link::to("", all.pairs()));
+        let count = async {
+            let counted = statuses.iter().map(|status| one(api, *status, narrowed(*status)));
+            let counts: ByStatus = join_all(counted).await.into_iter().flatten().collect();
+            // What could not be counted can be counted soon.
+            if counts.len() == statuses.len() { Ok(counts) } else { Err(counts) }
+        };
+        self.0.or_ask(question, count).await.unwrap_or_else(|some| some)
     }
 }
 
@@ -147,16 +111,5 @@ mod tests {
         assert_eq!(counts.of(&api, &filter("q"), &ASKED).await, ByStatus::new());
         counts.of(&api, &filter("q"), &ASKED).await;
         assert_eq!(fake.methods().len(), 2 * ASKED.len());
-    }
-
-    #[tokio::test]
-    async fn the_memory_is_bounded() {
-        let answer = CountTasksResponse::default();
-        let fake = Fake::default().with("CountTasks", &answer);
-        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
-        for number in 0..FILTERS * 2 {
-            counts.of(&api, &filter(&number.to_string()), &ASKED).await;
-        }
-        assert_eq!(counts.0.lock().expect("whole").len(), FILTERS);
     }
 }

@@ -18,6 +18,7 @@ mod dashboard;
 #[cfg(test)]
 mod fake;
 mod flash;
+mod kept;
 mod layout;
 mod link;
 mod live;

@@ -34,6 +34,7 @@ const PAGES: usize = 10;
 pub(crate) struct Totals {
     pub(crate) at: SystemTime,
     pub(crate) waiting: u64,
+    pub(crate) created: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
 }
@@ -51,6 +52,7 @@ pub(crate) struct Beat {
 /// Tasks a minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rates {
+    pub(crate) created: f64,
     pub(crate) completed: f64,
     pub(crate) failed: f64,
 }
@@ -106,12 +108,14 @@ impl Pulse {
 }
 
 async fn read(api: &Api) -> Option<Totals> {
-    let mut totals = Totals { at: SystemTime::now(), waiting: 0, completed: 0, failed: 0 };
+    let at = SystemTime::now();
+    let mut totals = Totals { at, waiting: 0, created: 0, completed: 0, failed: 0 };
     let mut request = ListQueuesRequest::default();
     for _ in 0..PAGES {
         let list = api.queues().list_queues(request.clone()).await.ok()?.into_inner();
         let sum = |of: fn(&Queue) -> u64| list.queues.iter().map(of).sum::<u64>();
         totals.waiting += sum(|queue| queue.pending);
+        totals.created += sum(|queue| queue.created_total);
         totals.completed += sum(|queue| queue.completed_total);
         totals.failed += sum(|queue| queue.failed_total);
         match list.next_page_token {
@@ -138,6 +142,7 @@ fn rates(before: Totals, now: Totals) -> Option<Rates> {
     #[expect(clippy::cast_precision_loss, reason = "differences within ten seconds are small")]
     let rate = |now: u64, before: u64| Some(now.checked_sub(before)? as f64 / minutes);
     Some(Rates {
+        created: rate(now.created, before.created)?,
         completed: rate(now.completed, before.completed)?,
         failed: rate(now.failed, before.failed)?,
     })
@@ -158,14 +163,14 @@ mod tests {
 
     fn at(seconds: u64, completed: u64, failed: u64) -> Totals {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        Totals { at, waiting: seconds, completed, failed }
+        Totals { at, waiting: seconds, created: 2 * completed, completed, failed }
     }
 
     #[test]
     fn totals_become_rates_and_gaps() {
         let points = [at(0, 5, 0), at(10, 15, 1), at(70, 20, 1), at(80, 3, 0), at(90, 3, 0)];
         let rates: Vec<_> = beats(points.into_iter()).into_iter().map(|beat| beat.rates).collect();
-        let rate = |completed, failed| Some(Rates { completed, failed });
+        let rate = |completed, failed| Some(Rates { created: 2.0 * completed, completed, failed });
         // None before the first, none after a minute without a point, and none over a change of the leader.
         assert_eq!(rates, [None, rate(60.0, 6.0), None, None, rate(0.0, 0.0)]);
     }

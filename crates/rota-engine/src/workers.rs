@@ -3,8 +3,8 @@
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Credit, LeaseId, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
-    SessionId, SessionView,
+    Command, Credit, LeaseId, Millis, Name, OpenSession, Pause, QueueCounts, Refusal, Reply,
+    Report, SessionId, SessionView,
 };
 use tracing::info;
 
@@ -113,13 +113,17 @@ impl Engine {
         Ok(list.queues.into_iter().find(|counts| counts.name == *queue))
     }
 
-    /// Pauses or resumes a queue. Returns when this is durable.
+    /// Pauses a queue, or resumes it without a pause. Returns when this is durable.
     ///
     /// # Errors
     /// When there are too many queues, or the engine does not answer.
-    pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
+    pub async fn pause_queue(
+        &self,
+        queue: &Name,
+        pause: Option<Pause>,
+    ) -> Result<QueueCounts, EngineError> {
         self.inner.shared.admit_change()?;
-        let command = Command::PauseQueue { queue: queue.clone(), paused };
+        let command = Command::PauseQueue { queue: queue.clone(), pause: pause.map(Box::new) };
         // The answer has the state of the queue, so no further read is needed that could fail.
         match self.one_command(command).await? {
             Reply::Queue(counts) => Ok(*counts),

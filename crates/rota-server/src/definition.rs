@@ -376,8 +376,7 @@ fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
 /// Maps a task to the wire.
 pub(crate) fn task(view: &TaskView) -> v1::Task {
     let spec = &view.spec;
-    // Only workers get the trace, not clients.
-    let Definition { queue, kind, payload, labels, description, expires_at, policy, trace: _ } =
+    let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         &spec.definition;
     let Policy { retry: retries, timeout, retention } = policy;
     v1::Task {
@@ -411,6 +410,8 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         progress: view.progress.as_deref().map(str::to_owned),
         has_result: view.has_result,
         tick: spec.tick.as_deref().map(tick),
+        // Only workers get the whole context, to continue it.
+        trace_id: trace.as_ref().and_then(|trace| trace.id()).map(str::to_owned),
     }
 }
 

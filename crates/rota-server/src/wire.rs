@@ -5,8 +5,8 @@ mod event;
 mod schedule;
 
 use rota_core::{
-    AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
-    StopReason, Waiting, WallTime,
+    AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, Pause, QueueCounts, SessionView,
+    Status, StopReason, Waiting, WallTime,
 };
 use rota_engine::{
     BulkOutcome, FailureGroup, Health, Info, LostBatches, StopOrder, StoreStatus, TaskView,
@@ -16,7 +16,7 @@ use rota_proto::{Date, TimeSpan, v1};
 use crate::{failure::Failure as Refused, limits::Limits};
 
 pub(crate) use event::{event, stream_message};
-pub(crate) use schedule::{calendar, calendar_in_list, tick, tick_record};
+pub(crate) use schedule::{calendar, calendar_in_list, outcome_of, tick, tick_record};
 
 pub(crate) fn date(at: WallTime) -> Date {
     Date {
@@ -179,11 +179,17 @@ pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
         scheduled: counts.scheduled,
         pending: counts.pending,
         running: counts.leased,
+        created_total: counts.created_total,
+        pause: counts.pause.as_deref().map(queue_pause),
         completed_total: counts.completed_total,
         failed_total: counts.failed_total,
         unreadable: counts.unreadable,
         oldest_pending_age: counts.oldest_pending.map(|since| span(now.since(since))),
     }
+}
+
+fn queue_pause(Pause { at, by, note, on_failure: _ }: &Pause) -> v1::QueuePause {
+    v1::QueuePause { at: Some(date(*at)), by: by.to_string(), note: note.to_string() }
 }
 
 pub(crate) fn worker(view: &SessionView) -> v1::Worker {

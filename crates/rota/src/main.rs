@@ -1,6 +1,7 @@
 //! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
 mod ask;
+mod author;
 mod banner;
 mod bench;
 mod calendar;

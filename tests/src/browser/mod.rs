@@ -193,7 +193,8 @@ impl Page {
         }
     }
 
-    /// Presses the first element that matches a selector, with the mouse, `times` times in haste.
+    /// Presses the first element that matches a selector, with the mouse, `times` times in haste. What that does may come
+    /// later ([`until`](Self::until)).
     ///
     /// # Panics
     /// When there is none.
@@ -251,6 +252,8 @@ impl Page {
     /// Types into the first element that matches a selector.
     pub async fn write(&self, selector: &str, text: &str) {
         self.press(selector, 1).await;
+        // A press is not waited for, and text goes to whatever has the focus.
+        self.until(&format!("document.activeElement.matches({})", json!(selector))).await;
         self.call("Input.insertText", json!({"text": text})).await;
     }
 

@@ -218,7 +218,10 @@ async fn lists_are_followed_page_by_page() {
     let node = Node::start_with(limits).await;
     let client = client([&node.url()], PATIENCE);
     for queue in ["a", "b", "c", "d", "e"] {
-        client.pause_queue(v1::QueueRequest { queue: queue.to_owned() }).await.unwrap();
+        client
+            .pause_queue(v1::PauseQueueRequest { queue: queue.to_owned(), ..Default::default() })
+            .await
+            .unwrap();
     }
     let page = client.list_queues(v1::ListQueuesRequest::default()).await.unwrap();
     assert_eq!((page.queues.len(), page.next_page_token()), (2, "b"));

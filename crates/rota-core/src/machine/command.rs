@@ -62,8 +62,8 @@ pub enum Command {
         /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// Pauses or resumes a queue.
-    PauseQueue { queue: Name, paused: bool },
+    /// Pauses a queue, or resumes it without a pause.
+    PauseQueue { queue: Name, pause: Option<Box<Pause>> },
     /// Removes the record of a tick, if its retention is over.
     PurgeTick {
         schedule: Name,

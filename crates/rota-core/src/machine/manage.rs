@@ -7,7 +7,7 @@ use super::{
     StopReason, Stored, TaskIndex,
 };
 use crate::{
-    DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
+    DoneRecord, Failure, FailureReason, Name, Pause, Policy, Priority, QueueRecord, Status, TaskId,
     TaskSpec, UnknownFields, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
 };
@@ -200,23 +200,35 @@ impl Machine {
         self.step.mutations.push(Mutation::DeleteTask(done));
     }
 
-    pub(super) fn pause_queue(&mut self, name: &Name, paused: bool) -> Result<Reply, Refusal> {
+    /// Pauses a queue, or resumes it. If a paused queue is paused by somebody else, or for another reason, the last
+    /// one counts. A pause without a name and a reason leaves them as they are.
+    pub(super) fn pause_queue(
+        &mut self,
+        name: &Name,
+        pause: Option<Box<Pause>>,
+    ) -> Result<Reply, Refusal> {
         if self.roster.find_queue(name).is_none() {
             self.check_new_queue()?;
         }
         let queue = self.roster.queue(name);
-        if self.roster.queues[queue].paused != paused {
-            let entry = &mut self.roster.queues[queue];
-            entry.paused = paused;
+        let entry = &mut self.roster.queues[queue];
+        let (was, paused) = (entry.paused, pause.is_some());
+        let is_told_anew = pause.as_deref().is_some_and(|new| {
+            let is_same = |old: &Pause| (&old.by, &old.note) == (&new.by, &new.note);
+            let is_told = !new.by.is_empty() || !new.note.is_empty();
+            is_told && !entry.pause.as_deref().is_some_and(is_same)
+        });
+        if was != paused || is_told_anew {
+            (entry.paused, entry.pause) = (paused, pause.clone());
             let unknown = entry.unknown.clone();
             if paused || !unknown.is_empty() {
-                let record = QueueRecord { paused, unknown };
+                let record = QueueRecord { paused, pause, unknown };
                 self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
             } else {
                 // A record with only defaults would keep the name of the queue forever.
                 self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
             }
-            if !paused {
+            if was && !paused {
                 self.roster.reclaimable += 1;
                 self.roster.wake_queue(queue);
             }

@@ -248,7 +248,7 @@ impl Machine {
             Command::Edit { edit, stored } => self.edit(*edit, stored),
             Command::Delete { task, stored } => self.delete(task, stored),
             Command::Purge { task, stored } => Ok(self.purge(task, stored)),
-            Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
+            Command::PauseQueue { queue, pause } => self.pause_queue(&queue, pause),
             Command::PurgeTick { schedule, first, retain_until } => {
                 Ok(self.purge_tick(schedule, first, retain_until))
             }

@@ -171,10 +171,12 @@ impl Machine {
         QueueCounts {
             name: queue.name.clone(),
             paused: queue.paused,
+            pause: queue.pause.clone(),
             scheduled: queue.scheduled,
             pending: queue.pending,
             leased: queue.leased,
             unreadable: queue.unreadable,
+            created_total: queue.created_total,
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending: lanes.filter_map(|lane| self.oldest(lane)).min(),

@@ -15,8 +15,8 @@ impl Machine {
             return;
         }
         let queue = self.roster.queue(name);
-        self.roster.queues[queue].paused = record.paused;
-        self.roster.queues[queue].unknown = record.unknown;
+        let entry = &mut self.roster.queues[queue];
+        (entry.paused, entry.pause, entry.unknown) = (record.paused, record.pause, record.unknown);
     }
 
     /// Loads a live task. Only before the first step. Waiting tasks keep the order in which they are loaded.

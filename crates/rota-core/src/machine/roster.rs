@@ -14,13 +14,15 @@ use super::{
     lane::{Lane, LaneEntry, Turn},
     subscription::Subscription,
 };
-use crate::{MonoTime, Name, Priority};
+use crate::{MonoTime, Name, Pause, Priority};
 
 /// A queue and its counts.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
+    /// Who paused it, and why, if that is known.
+    pub(super) pause: Option<Box<Pause>>,
     /// Unknown settings that a newer version wrote.
     pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
@@ -30,6 +32,7 @@ pub(super) struct Queue {
     pub(super) pending: u64,
     pub(super) leased: u64,
     pub(super) unreadable: u64,
+    pub(super) created_total: u64,
     pub(super) completed_total: u64,
     pub(super) failed_total: u64,
 }
@@ -39,6 +42,7 @@ impl Queue {
         Self {
             name,
             paused: false,
+            pause: None,
             unknown: Bytes::new(),
             lanes: Vec::new(),
             heads: BTreeMap::new(),
@@ -46,6 +50,7 @@ impl Queue {
             pending: 0,
             leased: 0,
             unreadable: 0,
+            created_total: 0,
             completed_total: 0,
             failed_total: 0,
         }

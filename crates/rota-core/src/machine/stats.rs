@@ -6,7 +6,7 @@ use super::{
     index::{LaneIndex, QueueIndex},
     live::LiveTask,
 };
-use crate::{Millis, Name, WallTime};
+use crate::{Millis, Name, Pause, WallTime};
 
 /// The figures of a queue.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct QueueCounts {
     pub name: Name,
     /// Whether the queue is paused.
     pub paused: bool,
+    /// Who paused it, and why, if that is known.
+    pub pause: Option<Box<Pause>>,
     /// Number of tasks that wait for their due time.
     pub scheduled: u64,
     /// Number of tasks that wait for a worker.
@@ -22,6 +24,8 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Number of live tasks whose records the leader cannot read.
     pub unreadable: u64,
+    /// Number of tasks created since this machine was created.
+    pub created_total: u64,
     /// Number of tasks that completed since this machine was created.
     pub completed_total: u64,
     /// Number of tasks that failed since this machine was created.

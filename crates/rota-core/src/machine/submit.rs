@@ -45,6 +45,8 @@ impl Machine {
             unknown: None,
             nominal: spec.tick.as_ref().and_then(|tick| tick.nominal),
         });
+        let queue = self.roster.lanes[self.live.at(index).lane].queue;
+        self.roster.queues[queue].created_total += 1;
         self.wait_until(index, run_at);
         if !spec.client_keys.is_empty() {
             let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };

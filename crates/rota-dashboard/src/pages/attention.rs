@@ -12,7 +12,7 @@ use rota_proto::{
 };
 use tonic::Status;
 
-use super::{failures, schedules};
+use super::{change::paused_by, failures, schedules};
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -103,7 +103,10 @@ fn of_paused(queue: &Queue) -> Attention {
     Attention {
         weight: Weight::Warning,
         what: html! { "The queue " (name(&queue.name)) " is paused" },
-        why: html! { (plural(queue.pending, "due task waits", "due tasks wait")) },
+        why: html! {
+            (plural(queue.pending, "due task waits", "due tasks wait"))
+            @if let Some(pause) = &queue.pause { ", paused" (paused_by(&pause.by, pause.at, &pause.note)) }
+        },
         href: to_queue(queue),
         go: "Queue",
     }

@@ -1,6 +1,9 @@
 //! Changes that one button asks for, as forms.
 
 use maud::{Markup, html};
+use rota_proto::Date;
+
+use crate::parts::when;
 
 /// A change that one button asks for.
 #[derive(Debug, Default)]
@@ -30,6 +33,37 @@ impl Change<'_> {
                     aria-label=[self.title.as_deref()] title=[self.title.as_deref()] { (self.label) }
             }
         }
+    }
+}
+
+/// A sheet that says what a pause does, and asks who pauses and why.
+pub(super) fn pause_sheet(page: &str, name: &str, effect: &str, label: &str) -> Markup {
+    html! {
+        details.menu.sheeted {
+            summary.button { "Pause" }
+            form.sheet action=(page) method="post" {
+                input type="hidden" name="name" value=(name);
+                input type="hidden" name="do" value="pause";
+                input type="hidden" name="confirmed" value="yes";
+                p { bdi { (effect) } }
+                label { "Reason"
+                    input dir="auto" type="text" name="note" maxlength="256" autocomplete="off";
+                }
+                label { "Your name"
+                    input dir="auto" type="text" name="by" maxlength="128" autocomplete="username";
+                }
+                button.main type="submit" { (label) }
+            }
+        }
+    }
+}
+
+/// Who paused something, since when and why.
+pub(super) fn paused_by(by: &str, at: Option<Date>, note: &str) -> Markup {
+    html! {
+        @if !by.is_empty() { " by " bdi { (by) } }
+        " since " (when(at))
+        @if !note.is_empty() { ": " bdi { (note) } }
     }
 }
 

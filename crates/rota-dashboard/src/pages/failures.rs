@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 use rota_proto::{
-    Date,
+    Date, TimeSpan,
     json::Words,
     v1::{
         BulkAction, FailureGroup, FailureState, ListFailuresRequest, ListFailuresResponse,
@@ -23,6 +23,10 @@ use crate::{
     visit::Visit,
 };
 
+/// Time for the groups of the page, and for those of the first page. The newest failed tasks that can be examined by then
+/// are grouped, and the page says how many they are.
+const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 30_000_000 };
+const RECENT_TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 10_000_000 };
 /// Groups on the page.
 const GROUPS: u32 = 100;
 /// Groups that the first page names.
@@ -46,6 +50,7 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
         failed: None,
         state: state.into(),
         limit: Some(GROUPS),
+        time_limit: Some(TIME),
     };
     let list = visit.api.tasks().list_failures(request).await?.into_inner();
     Ok(View::new("Failures", "failures", page(visit, state, &list)))
@@ -53,14 +58,18 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
 
 /// The newest groups of the last day, for the first page.
 pub(super) async fn recent(visit: &Visit) -> Result<Vec<FailureGroup>, Status> {
-    let from = Some(Date::from(SystemTime::now() - RECENT));
-    let request = ListFailuresRequest {
-        failed: Some(TimeRange { from, to: None }),
-        limit: Some(NAMED),
-        ..ListFailuresRequest::default()
+    let ask = async {
+        let from = Some(Date::from(SystemTime::now() - RECENT));
+        let request = ListFailuresRequest {
+            failed: Some(TimeRange { from, to: None }),
+            limit: Some(NAMED),
+            time_limit: Some(RECENT_TIME),
+            ..ListFailuresRequest::default()
+        };
+        let list = visit.api.tasks().list_failures(request).await;
+        list.map(|list| list.into_inner().groups)
     };
-    let list = visit.api.tasks().list_failures(request).await;
-    list.map(|list| list.into_inner().groups)
+    visit.memory.failures.or_ask(visit.api.question("recent"), ask).await
 }
 
 /// A group as something that needs attention.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use rota_proto::v1::{
-    ListQueuesRequest, ListTasksRequest, Queue, QueueRequest, Task, TaskFilter, TaskStatus,
-    Waiting, Worker, waiting::Reason,
+    ListQueuesRequest, ListTasksRequest, PauseQueueRequest, Queue, QueueRequest, Task, TaskFilter,
+    TaskStatus, Waiting, Worker, waiting::Reason,
 };
 use tonic::Status;
 
 use super::{
+    change::{pause_sheet, paused_by},
     confirm,
     queues::{self, pause_question, switch},
     tasks::table::table as task_table,
@@ -89,9 +90,12 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
         let named = (visit.page == "queue").then(|| ("name", queue.to_owned()));
         Ok(Shown::See(link::to(&visit.page, named.into_iter().chain([flash::pair(text)]))))
     };
-    let request = QueueRequest { queue: queue.to_owned() };
+    let request = || QueueRequest { queue: queue.to_owned() };
     match visit.pairs.need("do")? {
         "pause" if visit.is_confirmed() => {
+            let text = |name: &str| visit.pairs.get(name).map(|text| text.trim().to_owned());
+            let (note, by) = (text("note"), text("by"));
+            let request = PauseQueueRequest { queue: queue.to_owned(), note, by };
             visit.api.queues().pause_queue(request).await?;
             back("queue-paused")
         }
@@ -102,7 +106,7 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
             Ok(confirm::ask(visit, "queues", &pause_question(&found)).into())
         }
         "resume" => {
-            visit.api.queues().resume_queue(request).await?;
+            visit.api.queues().resume_queue(request()).await?;
             back("queue-resumed")
         }
         _ => Err(Trouble::Form("It asks for a change that this version does not know.")),
@@ -118,7 +122,15 @@ fn page(of: &str, seen: &Seen) -> Markup {
             div.actions #switch data-live="queues" {
                 @if queue.paused { (state("paused")) }
                 a.button href=(link::to("tasks", [("queue", of)])) { "Tasks" }
-                (switch(queue, "queue", ""))
+                @if queue.paused { (switch(queue, "queue", "")) }
+                @else { (pause_sheet("queue", of, &pause_question(queue), "Pause the queue")) }
+            }
+        }
+        div #pause data-live="queues" {
+            @if let Some(pause) = &queue.pause {
+                div.notice data-state="paused" {
+                    p { strong { "Paused" } (paused_by(&pause.by, pause.at, &pause.note)) }
+                }
             }
         }
         @if seen.queue.is_none() {
@@ -249,7 +261,7 @@ fn hands(queue: &Queue, seen: &Seen) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use rota_proto::v1::{ListQueuesResponse, ListTasksResponse, ListWorkersResponse};
+    use rota_proto::v1::{ListQueuesResponse, ListTasksResponse, ListWorkersResponse, QueuePause};
 
     use super::*;
     use crate::{fake::Fake, pages::act};
@@ -263,7 +275,10 @@ mod tests {
     }
 
     fn fake() -> Fake {
-        let queue = Queue { name: HOSTILE.to_owned(), pending: 3, ..Queue::default() };
+        let pause =
+            QueuePause { by: HOSTILE.to_owned(), note: HOSTILE.to_owned(), ..Default::default() };
+        let pause = Some(pause);
+        let queue = Queue { name: HOSTILE.to_owned(), pending: 3, pause, ..Queue::default() };
         let tasks =
             [("t_1", Reason::NoWorker), ("t_2", Reason::SlotsBusy), ("t_3", Reason::NoWorker)];
         let tasks = tasks.map(|(id, reason)| task(id, reason)).to_vec();
@@ -285,6 +300,7 @@ mod tests {
         let (two, one) = (html.find("2 tasks").expect("two"), html.find("1 task<").expect("one"));
         assert!(two < one, "the commonest reason is first");
         assert!(html.contains("No worker serves this queue."), "{html}");
+        assert!(html.contains("<strong>Paused</strong> by <bdi>a/b&quot;"), "{html}");
     }
 
     #[tokio::test]
@@ -295,15 +311,17 @@ mod tests {
         let Ok(Shown::Page(view)) = asked else { panic!("not asked") };
         let html = view.body.into_string();
         assert!(html.contains("3 due tasks wait now") && !html.contains("<script"), "{html}");
-        assert_eq!(fake.calls::<QueueRequest>("PauseQueue"), []);
-        for (word, method) in [("pause", "PauseQueue"), ("resume", "ResumeQueue")] {
-            let pairs = [("name", HOSTILE), ("do", word), ("confirmed", "yes")];
+        assert_eq!(fake.calls::<PauseQueueRequest>("PauseQueue"), []);
+        for word in ["pause", "resume"] {
+            let pairs = [("name", HOSTILE), ("do", word), ("confirmed", "yes"), ("by", " ann ")];
             let done = act(&fake.form("queue", &pairs)).await.expect("a change");
             let Shown::See(link) = done else { panic!("not done") };
             assert!(link.starts_with(&name_of(HOSTILE)), "{link}");
-            let request = QueueRequest { queue: HOSTILE.to_owned() };
-            assert_eq!(fake.calls::<QueueRequest>(method), [request]);
         }
+        let (queue, by) = (HOSTILE.to_owned(), Some("ann".to_owned()));
+        let pause = PauseQueueRequest { queue: queue.clone(), note: None, by };
+        assert_eq!(fake.calls::<PauseQueueRequest>("PauseQueue"), [pause]);
+        assert_eq!(fake.calls::<QueueRequest>("ResumeQueue"), [QueueRequest { queue }]);
         assert!(act(&fake.form("queue", &[("name", "q"), ("do", "drop")])).await.is_err());
     }
 

@@ -31,7 +31,7 @@ struct View {
     window: Duration,
 }
 
-/// How many tasks ended a minute, and how many waited.
+/// How many tasks were created and ended a minute, and how many waited.
 pub(crate) fn curves(beats: &[Beat], now: SystemTime) -> Markup {
     if beats.len() < 2 {
         return html! {
@@ -44,13 +44,14 @@ pub(crate) fn curves(beats: &[Beat], now: SystemTime) -> Markup {
     let view = View { now, window: known.unwrap_or_default().clamp(LEAST, MOST) };
     #[expect(clippy::cast_precision_loss, reason = "a height of at most 80 pixels")]
     let waiting = beats.iter().map(|beat| (beat.at, Some(beat.waiting as f64))).collect();
-    let ended = [
+    let flow = [
+        Line { name: "Created", state: "scheduled", values: rate(|rates| rates.created) },
         Line { name: "Completed", state: "completed", values: rate(|rates| rates.completed) },
         Line { name: "Failed", state: "failed", values: rate(|rates| rates.failed) },
     ];
     let waits = [Line { name: "Waiting", state: "pending", values: waiting }];
     html! {
-        (chart("Tasks that ended, a minute", &ended, view))
+        (chart("Tasks that came and ended, a minute", &flow, view))
         (chart("Tasks that waited for a worker", &waits, view))
     }
 }
@@ -130,7 +131,8 @@ mod tests {
 
     fn beat(seconds: u64, waiting: u64, rates: Option<(f64, f64)>) -> Beat {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let rates = rates.map(|(completed, failed)| Rates { completed, failed });
+        let rates =
+            rates.map(|(completed, failed)| Rates { created: completed, completed, failed });
         Beat { at, waiting, rates }
     }
 
@@ -144,7 +146,7 @@ mod tests {
         ];
         let now = SystemTime::UNIX_EPOCH + MOST;
         let html = curves(&beats, now).into_string();
-        assert!(html.contains("Completed: 1,234 now, at most 1,234. Failed: 0.5 now"), "{html}");
+        assert!(html.contains("Created: 1,234 now, at most 1,234. Completed: 1,234 now, at most 1,234. Failed: 0.5 now"), "{html}");
         // The first value of the rates stands in the middle, and the last begins anew at the top of the right edge.
         assert!(html.contains("d=\"M360 75.2M720 1.0\""), "{html}");
         assert!(html.contains("d=\"M0 1.0L360 40.0L362 40.0L720 79.0\""), "{html}");

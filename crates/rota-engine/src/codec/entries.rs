@@ -6,15 +6,19 @@ use rota_core::{KeyOwner, Name, QueueRecord, TaskId, WallTime};
 use rota_metrics::Counts;
 
 use super::{
-    Decoded, bad, bytes_of, parse, task_id,
+    Decoded, bad, bytes_of, parse,
+    schedule_state::{PauseMessage, pause, pause_message},
+    task_id,
     unknown::{self, Known},
 };
 use crate::layout;
 
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
 struct QueueMessage {
     #[prost(bool, tag = "1")]
     paused: bool,
+    #[prost(message, optional, tag = "2")]
+    pause: Option<PauseMessage>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -49,7 +53,7 @@ impl Expiring {
 }
 
 impl Known for QueueMessage {
-    const LAST: u32 = 1;
+    const LAST: u32 = 2;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -88,14 +92,18 @@ pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<(Counts, ForeignCounts)> {
 }
 
 pub(crate) fn encode_queue(record: &QueueRecord) -> Bytes {
-    let mut bytes = QueueMessage { paused: record.paused }.encode_to_vec();
-    bytes.extend_from_slice(&record.unknown);
+    let QueueRecord { paused, pause, unknown } = record;
+    let pause = pause.as_deref().map(pause_message);
+    let mut bytes = QueueMessage { paused: *paused, pause }.encode_to_vec();
+    bytes.extend_from_slice(unknown);
     bytes.into()
 }
 
 pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
     let message: QueueMessage = parse(bytes)?;
-    Ok(QueueRecord { paused: message.paused, unknown: unknown::of::<QueueMessage>(bytes) })
+    // A version that does not know who paused a queue keeps that when it resumes the queue.
+    let pause = message.pause.filter(|_| message.paused).map(pause);
+    Ok(QueueRecord { paused: message.paused, pause, unknown: unknown::of::<QueueMessage>(bytes) })
 }
 
 pub(crate) fn encode_key_owner(owner: KeyOwner) -> Bytes {
@@ -125,4 +133,27 @@ pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Expiring> {
         tasks: tasks.into_iter().map(task_id).collect::<Decoded<_>>()?,
         ticks: ticks.into_iter().map(key).collect::<Decoded<_>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::Pause;
+
+    use super::*;
+
+    #[test]
+    fn a_queue_that_an_older_version_resumed_has_no_pause() {
+        let pause = Pause {
+            at: WallTime(7),
+            by: "ann".into(),
+            note: "migration".into(),
+            on_failure: false,
+        };
+        let paused = QueueRecord { paused: true, pause: Some(pause.into()), ..Default::default() };
+        let again =
+            |record: &QueueRecord| decode_queue(&encode_queue(record)).expect("it can be read");
+        assert_eq!(again(&paused), paused);
+        let resumed = QueueRecord { paused: false, ..paused };
+        assert_eq!(again(&resumed), QueueRecord::default());
+    }
 }

@@ -3,17 +3,18 @@
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{
-    Backfill, BackfillOrder, BackfillScope, Millis, Pause, ScheduleState, TaskId, WallTime,
+    Backfill, BackfillOrder, BackfillScope, Millis, MissedTick, Outcome, Pause, ScheduleState,
+    TaskId, WallTime,
 };
 
 use super::{
-    Decoded, parse, priority, task_id,
-    tick::{RunMessage, run, run_message},
+    Decoded, bad, parse, priority, task_id,
+    tick::{RunMessage, numbers, outcome, run, run_message},
     unknown::{self, Known},
 };
 
 #[derive(Clone, PartialEq, Message)]
-struct PauseMessage {
+pub(super) struct PauseMessage {
     #[prost(int64, tag = "1")]
     at_ms: i64,
     #[prost(string, tag = "2")]
@@ -52,6 +53,16 @@ struct BackfillMessage {
     refused: u32,
 }
 
+#[derive(Clone, Copy, PartialEq, Message)]
+struct MissedMessage {
+    #[prost(int64, tag = "1")]
+    nominal_ms: i64,
+    #[prost(uint32, tag = "2")]
+    outcome: u32,
+    #[prost(uint32, tag = "3")]
+    reason: u32,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct StateMessage {
     #[prost(int64, tag = "1")]
@@ -82,13 +93,15 @@ struct StateMessage {
     open_run: Option<RunMessage>,
     #[prost(message, optional, tag = "14")]
     backfill: Option<BackfillMessage>,
+    #[prost(message, optional, tag = "15")]
+    last_missed: Option<MissedMessage>,
 }
 
 impl Known for StateMessage {
-    const LAST: u32 = 14;
+    const LAST: u32 = 15;
 }
 
-fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
+pub(super) fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
     PauseMessage {
         at_ms: at.0,
         by: by.to_string(),
@@ -97,8 +110,22 @@ fn pause_message(Pause { at, by, note, on_failure }: &Pause) -> PauseMessage {
     }
 }
 
-fn pause(PauseMessage { at_ms, by, note, on_failure }: PauseMessage) -> Box<Pause> {
+pub(super) fn pause(PauseMessage { at_ms, by, note, on_failure }: PauseMessage) -> Box<Pause> {
     Box::new(Pause { at: WallTime(at_ms), by: by.into(), note: note.into(), on_failure })
+}
+
+fn missed_message(missed: &MissedTick) -> MissedMessage {
+    let (outcome, reason) = numbers(missed.outcome());
+    MissedMessage { nominal_ms: missed.nominal.0, outcome, reason }
+}
+
+fn missed(message: MissedMessage) -> Decoded<MissedTick> {
+    let refused = match outcome(message.outcome, message.reason, None)? {
+        Outcome::Missed => None,
+        Outcome::Refused(reason) => Some(reason),
+        _ => return Err(bad("the tick was not missed")),
+    };
+    Ok(MissedTick { nominal: WallTime(message.nominal_ms), refused })
 }
 
 fn backfill_message(backfill: &Backfill) -> BackfillMessage {
@@ -159,6 +186,7 @@ pub(crate) fn encode_schedule_state(state: &ScheduleState) -> Bytes {
         last_task,
         last_fired,
         last_success,
+        last_missed,
         failures,
         manual,
         queued,
@@ -182,6 +210,7 @@ pub(crate) fn encode_schedule_state(state: &ScheduleState) -> Bytes {
         to_skip_ms: to_skip.iter().map(|at| at.0).collect(),
         open_run: open_run.as_ref().map(run_message),
         backfill: backfill.as_deref().map(backfill_message),
+        last_missed: last_missed.as_ref().map(missed_message),
     };
     let mut bytes = message.encode_to_vec();
     bytes.extend_from_slice(unknown);
@@ -199,6 +228,7 @@ pub(crate) fn decode_schedule_state(bytes: &Bytes) -> Decoded<ScheduleState> {
         last_task: message.last_task.map(task_id).transpose()?,
         last_fired: message.last_fired_ms.map(WallTime),
         last_success: message.last_success_ms.map(WallTime),
+        last_missed: message.last_missed.map(missed).transpose()?,
         failures: message.failures,
         manual: message.manual,
         queued: message.queued_ms.into_iter().map(WallTime).collect(),
@@ -211,7 +241,7 @@ pub(crate) fn decode_schedule_state(bytes: &Bytes) -> Decoded<ScheduleState> {
 
 #[cfg(test)]
 mod tests {
-    use rota_core::{Outcome, Priority, Run, SkipReason};
+    use rota_core::{Outcome, Priority, RefusedReason, Run, SkipReason};
 
     use super::*;
 
@@ -237,6 +267,10 @@ mod tests {
             last_task: task,
             last_fired: Some(WallTime(5)),
             last_success: Some(WallTime(6)),
+            last_missed: Some(MissedTick {
+                nominal: WallTime(19),
+                refused: Some(RefusedReason::QueueFull),
+            }),
             failures: 7,
             manual: 8,
             queued: vec![WallTime(9)],
@@ -264,6 +298,9 @@ mod tests {
     fn a_state_that_was_written_is_read() {
         let state = state();
         assert_eq!(decode_schedule_state(&encode_schedule_state(&state)).unwrap(), state);
+        let missed = Some(MissedTick { nominal: WallTime(0), refused: None });
+        let late = ScheduleState { last_missed: missed, ..state };
+        assert_eq!(decode_schedule_state(&encode_schedule_state(&late)).unwrap(), late);
         let new = ScheduleState::new(WallTime(1), None);
         assert_eq!(decode_schedule_state(&encode_schedule_state(&new)).unwrap(), new);
     }

@@ -33,7 +33,7 @@ struct TickRecordMessage {
 }
 
 /// The numbers of outcomes and reasons in the store. Never change one.
-fn numbers(outcome: Outcome) -> (u32, u32) {
+pub(super) fn numbers(outcome: Outcome) -> (u32, u32) {
     match outcome {
         Outcome::Fired(_) => (1, 0),
         Outcome::Queued => (2, 0),
@@ -62,16 +62,16 @@ fn numbers(outcome: Outcome) -> (u32, u32) {
     }
 }
 
-fn outcome(message: RunMessage) -> Decoded<Outcome> {
-    if message.outcome == 1 {
-        let task = message.task.ok_or_else(|| bad("a tick that fired has no task"))?;
+pub(super) fn outcome(number: u32, reason: u32, task: Option<u64>) -> Decoded<Outcome> {
+    if number == 1 {
+        let task = task.ok_or_else(|| bad("a tick that fired has no task"))?;
         return Ok(Outcome::Fired(task_id(task)?));
     }
     let plain = [Outcome::Queued, Outcome::Coalesced, Outcome::Missed];
     let skipped = SkipReason::ALL.map(Outcome::Skipped);
     let refused = RefusedReason::ALL.map(Outcome::Refused);
     let mut all = plain.into_iter().chain(skipped).chain(refused);
-    let found = all.find(|outcome| numbers(*outcome) == (message.outcome, message.reason));
+    let found = all.find(|outcome| numbers(*outcome) == (number, reason));
     found.ok_or_else(|| bad("unknown outcome of a tick"))
 }
 
@@ -84,7 +84,7 @@ pub(super) fn run_message(Run { outcome, first, last, count }: &Run) -> RunMessa
 
 pub(super) fn run(message: RunMessage) -> Decoded<Run> {
     Ok(Run {
-        outcome: outcome(message)?,
+        outcome: outcome(message.outcome, message.reason, message.task)?,
         first: WallTime(message.first_ms),
         last: WallTime(message.last_ms),
         count: message.count,

@@ -1,6 +1,8 @@
 //! Failed tasks in groups: one for each kind and fingerprint of the error. A call examines a bounded number of tasks,
 //! the newest first, and keeps a bounded number of groups.
 
+use std::time::Duration;
+
 use rota_core::{
     DoneRecord, ErrorFingerprint, Failure, LiveFilter, LiveView, Name, Status, TaskId, WallTime,
     fold_error,
@@ -9,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     PART,
-    bounds::{Bounds, ENDED_MAX, TIME_MAX},
+    bounds::{Bounds, ENDED_MAX},
     ended::EndedWalk,
 };
 use crate::{
@@ -96,7 +98,7 @@ struct Groups {
 }
 
 impl Engine {
-    /// Groups of failures, up to `limit`, the most recent first.
+    /// Groups of failures, up to `limit`, the most recent first, of the tasks that can be examined within this time.
     ///
     /// # Errors
     /// When the engine or the store does not answer.
@@ -104,8 +106,9 @@ impl Engine {
         &self,
         filter: &FailureFilter,
         limit: usize,
+        time: Duration,
     ) -> Result<FailureList, EngineError> {
-        let mut bounds = Bounds::new(TIME_MAX);
+        let mut bounds = Bounds::new(time);
         let mut groups = Groups::default();
         let complete = match filter.state {
             FailureState::Failed => self.group_ended(filter, &mut bounds, &mut groups).await?,

@@ -5,8 +5,8 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rota_core::{
     AttemptRecord, ClientKeys, Definition, DoneRecord, EndKind, Failure, Jitter, KeyOwner,
-    LeaseEnd, LeaseRecord, LiveRecord, Name, Policy, QueueRecord, RetryPolicy, TaskId, TaskSpec,
-    TickContext, Trace, WallTime,
+    LeaseEnd, LeaseRecord, LiveRecord, Name, Pause, Policy, QueueRecord, RetryPolicy, TaskId,
+    TaskSpec, TickContext, Trace, WallTime,
 };
 use rota_metrics::{COUNTS, Counts};
 use serde_json::{Map, Value, json};
@@ -250,9 +250,16 @@ pub(super) fn owner(record: KeyOwner) -> Value {
     json!({ "task": task.to_string(), "fingerprint": format!("{fingerprint:016x}") })
 }
 
+pub(super) fn pause_json(Pause { at, by, note, on_failure }: &Pause) -> Value {
+    json!({ "at": date(*at), "by": by, "note": note, "on_failure": on_failure })
+}
+
 pub(super) fn queue(record: QueueRecord) -> Value {
-    let QueueRecord { paused, unknown } = record;
+    let QueueRecord { paused, pause, unknown } = record;
     let mut queue = json!({ "paused": paused });
+    if let Some(pause) = pause {
+        queue["pause"] = pause_json(&pause);
+    }
     if !unknown.is_empty() {
         queue["newer_fields_bytes"] = unknown.len().into();
     }

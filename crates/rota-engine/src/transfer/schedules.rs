@@ -1,8 +1,8 @@
 //! Records of schedules as JSON, for people. As in `readable`, a new field does not compile until it is shown.
 
 use rota_core::{
-    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, Name, Outcome,
-    Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickRecord,
+    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, MissedTick, Name,
+    Outcome, Overlap, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickRecord,
     TickRules, WallTime,
 };
 use rota_cron::{
@@ -10,7 +10,7 @@ use rota_cron::{
 };
 use serde_json::{Map, Value, json};
 
-use super::readable::{content, date, newer_fields, object, policy_json};
+use super::readable::{content, date, newer_fields, object, pause_json, policy_json};
 
 fn some_date(at: Option<WallTime>) -> Value {
     at.map_or(Value::Null, date)
@@ -149,6 +149,7 @@ pub(super) fn state(state: ScheduleState) -> Value {
         last_task,
         last_fired,
         last_success,
+        last_missed,
         failures,
         manual,
         queued,
@@ -167,6 +168,7 @@ pub(super) fn state(state: ScheduleState) -> Value {
         ("last_task", last_task.map_or(Value::Null, |task| task.to_string().into())),
         ("last_fired", some_date(last_fired)),
         ("last_success", some_date(last_success)),
+        ("last_missed", last_missed.map_or(Value::Null, missed_json)),
         ("failures", failures.into()),
         ("manual", manual.into()),
         ("queued", list(&queued, |at| date(*at))),
@@ -177,8 +179,12 @@ pub(super) fn state(state: ScheduleState) -> Value {
     ])
 }
 
-fn pause_json(Pause { at, by, note, on_failure }: &Pause) -> Value {
-    json!({ "at": date(*at), "by": by, "note": note, "on_failure": on_failure })
+fn missed_json(missed: MissedTick) -> Value {
+    object([
+        ("nominal_time", date(missed.nominal)),
+        ("outcome", missed.outcome().as_str().into()),
+        ("reason", missed.outcome().reason().map_or(Value::Null, Value::from)),
+    ])
 }
 
 fn backfill_json(backfill: &Backfill) -> Value {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::Status;
+use rota_core::{Pause, Status};
 use rota_engine::{Engine, EngineError, EngineOptions, Role, TaskRef};
 use rota_store::Epoch;
 
@@ -80,7 +80,11 @@ async fn a_follower_takes_over_with_all_there_is() {
     for _ in 0..50 {
         tasks.push(first.submit(task("k")).await);
     }
-    first.engine.set_paused(&crate::support::name("other"), true).await.expect("an answer");
+    first
+        .engine
+        .pause_queue(&crate::support::name("other"), Some(Pause::default()))
+        .await
+        .expect("an answer");
     let held = first.lease(10).await;
     first.leave().await;
     until_role(&second.engine, |role| *role == Role::Leader).await;

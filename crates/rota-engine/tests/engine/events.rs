@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{AttemptOutcome, Failure, FailureReason, Priority, Status};
+use rota_core::{AttemptOutcome, Failure, FailureReason, Pause, Priority, Status};
 use rota_engine::{
     EndedReason, Engine, EngineError, EngineOptions, Event, EventFilter, EventId, EventLimits,
     EventListener, EventType, NewTask, ResetReason, Subject, TaskFacts, TaskFilter, TaskRef, Told,
@@ -163,7 +163,7 @@ async fn a_first_listener_waits_for_the_step_in_flight() {
     let (mut listener, _) = listening.await.expect("no panic");
     assert!(submitted.is_finished() || submitted.await.is_ok());
     assert_eq!(node.engine.queues().await.expect("an answer")[0].pending, 1);
-    node.engine.set_paused(&name("q"), true).await.expect("an answer");
+    node.engine.pause_queue(&name("q"), Some(Pause::default())).await.expect("an answer");
     assert_eq!(next(&mut listener).await.kind, EventType::QueuePaused);
     node.stop().await;
 }
@@ -257,7 +257,7 @@ async fn a_slow_listener_is_reset_while_others_go_on() {
         panic!("no reset")
     };
     assert_eq!((at, slow.position()), (told_quick[TASKS - 1], at));
-    node.engine.set_paused(&name("q"), true).await.expect("an answer");
+    node.engine.pause_queue(&name("q"), Some(Pause::default())).await.expect("an answer");
     assert_eq!(next(&mut slow).await.kind, EventType::QueuePaused);
     let filter = EventFilter::default();
     let mut late = node.engine.watch(filter, Some(told_quick[0])).await.expect("a place");
@@ -407,7 +407,7 @@ async fn queues_workers_and_schedules_are_told() {
     let node = Node::start(&directory.path().join("data"));
     let (mut listener, _) = listen(&node.engine, kinds(&["queue", "worker", "schedule"])).await;
     for paused in [true, false] {
-        node.engine.set_paused(&name("q"), paused).await.expect("an answer");
+        node.engine.pause_queue(&name("q"), paused.then(Pause::default)).await.expect("an answer");
     }
     let session = crate::support::worker(&[]);
     let worker = node.engine.open_session(session).await.expect("an answer");
@@ -439,12 +439,8 @@ async fn queues_workers_and_schedules_are_told() {
     let tick = facts.tick.as_ref().expect("a tick");
     let id = format!("s/{}", rota_core::nominal_text(tick.nominal));
     assert_eq!(tick.task.as_deref(), Some(id.as_str()));
-    let pause = rota_core::Pause {
-        at: rota_core::WallTime(0),
-        by: "me".into(),
-        note: "".into(),
-        on_failure: false,
-    };
+    let pause =
+        Pause { at: rota_core::WallTime(0), by: "me".into(), note: "".into(), on_failure: false };
     for pause in [Some(pause), None] {
         node.engine.pause_schedule(&name("s"), pause).await.expect("an answer");
     }

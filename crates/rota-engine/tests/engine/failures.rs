@@ -61,7 +61,7 @@ async fn failures_with_the_same_cause_are_one_group() {
     })
     .await;
     let first = FailureFilter::default();
-    let found = node.engine.failures(&first, 50).await.expect("an answer");
+    let found = node.engine.failures(&first, 50, TIME).await.expect("an answer");
     assert_eq!((found.groups.len(), found.other, found.examined, found.complete), (2, 0, 5, true));
     assert!(found.groups.is_sorted_by(|a, b| a.last_at >= b.last_at));
     let mail = found.groups.iter().find(|group| group.kind.as_str() == "mail").expect("a group");
@@ -94,7 +94,7 @@ async fn failures_are_selected_by_queue_kind_and_time_and_few_are_listed() {
     let other = defined(task("a"), |it| it.queue = name("other"));
     run(&node, vec![task("a"), task("b"), task("c"), other], |_, _| failed("no")).await;
     let groups = async |filter: FailureFilter, limit| {
-        let found = node.engine.failures(&filter, limit).await.expect("an answer");
+        let found = node.engine.failures(&filter, limit, TIME).await.expect("an answer");
         let of = found.groups.iter().map(|group| group.count).sum::<u64>();
         (found.groups.len(), of, found.other)
     };
@@ -121,7 +121,7 @@ async fn tasks_that_wait_for_another_attempt_have_groups_of_their_own() {
     node.submit(task("mail")).await;
     let groups = async |state| {
         let filter = FailureFilter { state, ..FailureFilter::default() };
-        let found = node.engine.failures(&filter, 50).await.expect("an answer");
+        let found = node.engine.failures(&filter, 50, TIME).await.expect("an answer");
         assert!(found.complete);
         let counts: Vec<_> =
             found.groups.iter().map(|group| (group.count, group.fingerprint)).collect();
@@ -195,8 +195,11 @@ async fn a_count_of_very_many_ended_tasks_says_at_least() {
     }
     let counted = node.engine.count(&all, Duration::from_secs(60)).await.expect("an answer");
     assert_eq!((counted.count, counted.at_least, counted.examined), (20_000, true, 20_000));
-    let found = node.engine.failures(&FailureFilter::default(), 9).await.expect("an answer");
+    let found = node.engine.failures(&FailureFilter::default(), 9, TIME).await.expect("an answer");
     assert_eq!((found.groups.len(), found.complete), (0, false));
+    let none = Duration::ZERO;
+    let found = node.engine.failures(&FailureFilter::default(), 9, none).await.expect("an answer");
+    assert!(!found.complete && (1..1000).contains(&found.examined), "{found:?}");
     node.stop().await;
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{AttemptOutcome, ClientKeys, LeaseId, Refusal, Report, Status};
+use rota_core::{AttemptOutcome, ClientKeys, LeaseId, Pause, Refusal, Report, Status};
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, LostBatches, NewTask, SessionEvent, SessionRequest,
     TaskFilter,
@@ -76,7 +76,7 @@ async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
         assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
     };
     full(engine.delete(&before).await);
-    full(engine.set_paused(&name("q"), true).await.map(drop));
+    full(engine.pause_queue(&name("q"), Some(Pause::default())).await.map(drop));
     let all = TaskFilter::default();
     full(engine.bulk(BulkAction::Cancel, &all, 10, None).await.map(drop));
     let view = engine.task(&before).await.expect("it can be read").expect("known");

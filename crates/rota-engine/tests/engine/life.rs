@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Pause, Refusal, Retention, Status,
 };
 use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
 
@@ -73,7 +73,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
     let later = NewTask { run_at: RunAt::After(Millis::from_secs(3600)), ..task("later") };
     let (waiting, later, held) =
         (node.submit(task("a")).await, node.submit(later).await, node.submit(task("b")).await);
-    node.engine.set_paused(&name("other"), true).await.expect("an answer");
+    node.engine.pause_queue(&name("other"), Some(Pause::default())).await.expect("an answer");
     let leased = node.lease(2).await;
     assert_eq!(leased.len(), 2);
     let failed = |message: &str| {

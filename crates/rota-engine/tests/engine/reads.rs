@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use rota_core::{
-    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Policy, Report, RetryPolicy,
+    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Pause, Policy, Report, RetryPolicy,
     SessionId, Status,
 };
 use rota_engine::{
@@ -339,9 +339,10 @@ async fn a_pause_says_how_the_queue_stands_by_its_own_answer() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
     node.submit(task("k")).await;
-    let queue = node.engine.set_paused(&name("q"), true).await.expect("an answer");
+    let queue =
+        node.engine.pause_queue(&name("q"), Some(Pause::default())).await.expect("an answer");
     assert_eq!((queue.paused, queue.pending), (true, 1));
-    let none = node.engine.set_paused(&name("none"), false).await.expect("an answer");
+    let none = node.engine.pause_queue(&name("none"), None).await.expect("an answer");
     assert_eq!((&*none.name, none.paused, none.pending), ("none", false, 0));
     node.stop().await;
 }

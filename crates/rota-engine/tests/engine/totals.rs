@@ -8,7 +8,7 @@ use std::{
 };
 
 use rota_core::{
-    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Report, RetryPolicy, Status,
+    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Pause, Report, RetryPolicy, Status,
 };
 use rota_engine::{
     Dispatched, Engine, EngineError, EngineOptions, LeaseRequest, Role, RunAt, TaskRef,
@@ -396,7 +396,7 @@ async fn a_paused_queue_does_not_hide_others_that_share_its_name() {
         node.submit(defined(task("k"), |it| it.queue = name(queue))).await;
     }
     for (queue, unserved, paused) in [("paused", 1, 0), ("waits", 0, 1)] {
-        node.engine.set_paused(&name(queue), true).await.expect("an answer");
+        node.engine.pause_queue(&name(queue), Some(Pause::default())).await.expect("an answer");
         let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
         let shown = String::from_utf8(shown.body).expect("text");
         for line in [

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rota_core::{AttemptOutcome, ClientKeys, Failure, FailureReason, Jitter, Millis};
+use rota_core::{AttemptOutcome, ClientKeys, Failure, FailureReason, Jitter, Millis, Pause};
 use rota_engine::{
     NewTask, RunAt, SPACES, TaskRef,
     transfer::{Contents, Copied, CopyOptions, Progress, Side, TransferError, check, copy},
@@ -216,7 +216,7 @@ async fn fill(directory: &Path) -> Filled {
     node.engine.delete(&deleted).await.expect("it ended");
     node.submit(task("leased")).await;
     let leased = node.lease(1).await;
-    node.engine.set_paused(&name("paused"), true).await.expect("an answer");
+    node.engine.pause_queue(&name("paused"), Some(Pause::default())).await.expect("an answer");
     let waiting = 10;
     for number in 0..waiting {
         let mut later = named(&format!("later-{number}"), &format!("key {number}"));

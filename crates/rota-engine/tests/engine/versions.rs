@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Pause, Refusal, Retention, Status,
 };
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, NewTask, Role, SPACES, TaskFilter, TaskRef,
@@ -177,14 +177,14 @@ async fn fields_of_a_queue_are_kept_when_it_is_resumed() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
     let node = Node::start(&data);
-    node.engine.set_paused(&name("q"), true).await.expect("an answer");
+    node.engine.pause_queue(&name("q"), Some(Pause::default())).await.expect("an answer");
     node.stop().await;
     let store = Records::open(&data).await;
     store.append("queue", &foreign("of the queue")).await;
     store.close().await;
 
     let node = Node::start(&data);
-    node.engine.set_paused(&name("q"), false).await.expect("an answer");
+    node.engine.pause_queue(&name("q"), None).await.expect("an answer");
     node.stop().await;
     assert_eq!(kept(&data, "queue", &["of the queue"]).await, ["of the queue"]);
 }
@@ -316,7 +316,7 @@ async fn damaged_settings_pause_their_queue_until_it_is_resumed() {
     let queue = node.engine.queue(&name("q")).await.expect("an answer").expect("known");
     assert_eq!((queue.paused, queue.pending), (true, 1));
     assert!(problem(&node).expect("it says so").starts_with("cannot read 2 records "));
-    node.engine.set_paused(&name("q"), false).await.expect("an answer");
+    node.engine.pause_queue(&name("q"), None).await.expect("an answer");
     assert_eq!(node.lease(1).await.len(), 1);
     node.stop().await;
     let node = Node::start(&data);

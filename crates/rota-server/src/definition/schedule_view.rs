@@ -1,13 +1,13 @@
 //! Maps a schedule with its state to the wire.
 
-use rota_core::{Backfill, Pause, ScheduleRecord, ScheduleView, WallTime, tick_id};
+use rota_core::{Backfill, MissedTick, Pause, ScheduleRecord, ScheduleView, WallTime, tick_id};
 use rota_engine::{ScheduleRead, ScheduleStatus};
 use rota_proto::{Date, v1};
 
 use super::schedule;
 use crate::{
     validate::choices,
-    wire::{date, span},
+    wire::{date, outcome_of, span},
 };
 
 /// Maps a schedule.
@@ -32,6 +32,7 @@ pub(crate) fn shown_schedule(read: &ScheduleRead) -> v1::Schedule {
         decided_until: Some(date(state.cursor)),
         last_fired_time: state.last_fired.map(date),
         last_success_time: state.last_success.map(date),
+        last_missed: state.last_missed.map(missed),
         running_task: running
             .and(state.last_fired)
             .map(|nominal| tick_id(name, nominal).to_string()),
@@ -55,6 +56,15 @@ fn state_of(status: ScheduleStatus) -> v1::ScheduleState {
 
 fn dates(times: &[WallTime]) -> Vec<Date> {
     times.iter().copied().map(date).collect()
+}
+
+fn missed(missed: MissedTick) -> v1::MissedTick {
+    let (outcome, reason) = outcome_of(missed.outcome());
+    v1::MissedTick {
+        nominal_time: Some(date(missed.nominal)),
+        outcome: outcome.into(),
+        reason: reason.map(Into::into),
+    }
 }
 
 fn pause(pause: &Pause) -> v1::SchedulePause {

@@ -89,7 +89,7 @@ calls! {
 calls! {
     QueueService {
         list_queues(v1::ListQueuesRequest) -> v1::ListQueuesResponse = list_queues;
-        pause_queue(v1::QueueRequest) -> v1::Queue = pause_queue;
+        pause_queue(v1::PauseQueueRequest) -> v1::Queue = pause_queue;
         resume_queue(v1::QueueRequest) -> v1::Queue = resume_queue;
     }
 }

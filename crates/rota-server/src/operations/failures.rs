@@ -34,8 +34,8 @@ impl Services {
         _: Caller,
         request: v1::ListFailuresRequest,
     ) -> Result<v1::ListFailuresResponse, Failure> {
-        let (filter, limit) = validate::failures(request, &self.limits)?;
-        let found = self.engine.failures(&filter, limit).await?;
+        let (filter, limit, time) = validate::failures(request, &self.limits)?;
+        let found = self.engine.failures(&filter, limit, time).await?;
         Ok(v1::ListFailuresResponse {
             groups: found.groups.into_iter().map(wire::failure_group).collect(),
             other: found.other,

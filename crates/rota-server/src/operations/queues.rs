@@ -47,9 +47,12 @@ impl Services {
     pub(crate) async fn pause_queue(
         &self,
         _: Caller,
-        request: v1::QueueRequest,
+        request: v1::PauseQueueRequest,
     ) -> Result<v1::Queue, Failure> {
-        self.set_paused(&request.queue, true).await
+        let queue = validate::name_in_path("queue", &request.queue, &self.limits)?;
+        let pause = validate::pause(request.note, request.by, self.engine.info().now)?;
+        let counts = self.engine.pause_queue(&queue, Some(pause)).await?;
+        Ok(wire::queue(&counts, self.engine.info().now))
     }
 
     /// Resumes a queue.
@@ -58,12 +61,8 @@ impl Services {
         _: Caller,
         request: v1::QueueRequest,
     ) -> Result<v1::Queue, Failure> {
-        self.set_paused(&request.queue, false).await
-    }
-
-    async fn set_paused(&self, queue: &str, paused: bool) -> Result<v1::Queue, Failure> {
-        let queue = validate::name_in_path("queue", queue, &self.limits)?;
-        let counts = self.engine.set_paused(&queue, paused).await?;
+        let queue = validate::name_in_path("queue", &request.queue, &self.limits)?;
+        let counts = self.engine.pause_queue(&queue, None).await?;
         Ok(wire::queue(&counts, self.engine.info().now))
     }
 }

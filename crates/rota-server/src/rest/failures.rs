@@ -43,6 +43,7 @@ pub(crate) async fn count(
     ("failed_to" = Option<Date>, Query, description = "Only failures before this time"),
     ("state" = Option<FailureState>, Query, description = "Tasks that have failed, or that wait for another attempt. Default: failed."),
     ("limit" = Option<u32>, Query, description = "Maximum number of groups, 1 to 1000. Default: 50.", minimum = 1, maximum = 1000),
+    ("time_limit" = Option<TimeSpan>, Query, description = "Time after which the server answers with the groups of the tasks that it has examined, 10ms to 2s. Default: 2s."),
 ), responses((status = 200, description = "Groups of failed tasks", body = ListFailuresResponse)))]
 pub(crate) async fn list(
     State(services): State<Services>,

@@ -133,6 +133,7 @@ impl Pairs {
                 "failed_to" => once(&name, &mut range.to, date(&name, &value)?)?,
                 "state" => once(&name, &mut state, word::<FailureState>(&name, &value)?)?,
                 "limit" => once(&name, &mut request.limit, number(&name, &value)?)?,
+                "time_limit" => once(&name, &mut request.time_limit, scalar(&name, &value)?)?,
                 _ => return Err(unknown(&name)),
             }
         }

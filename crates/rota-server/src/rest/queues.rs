@@ -1,9 +1,16 @@
 //! REST handlers for queues.
 
 use axum::{Json, extract::State};
-use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueRequest};
+use rota_proto::v1::{
+    ListQueuesRequest, ListQueuesResponse, PauseQueueRequest, Queue, QueueRequest,
+};
 
-use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
+use super::{
+    extract::{OptionalBody, Part},
+    fields::in_query,
+    problem::Problem,
+    query::Pairs,
+};
 use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// Lists queues, by name.
@@ -39,7 +46,7 @@ pub(crate) async fn get(
 }
 
 /// Pauses a queue: none of its tasks starts. Running tasks continue.
-#[utoipa::path(post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues",
+#[utoipa::path(post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues", request_body = Option<PauseQueueRequest>,
     params(("queue" = String, Path, description = "Queue name", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
     (status = 200, description = "The queue after the change", body = Queue),
 ))]
@@ -47,8 +54,10 @@ pub(crate) async fn pause(
     State(services): State<Services>,
     caller: Caller,
     Part(queue): Part,
+    OptionalBody(request): OptionalBody<PauseQueueRequest>,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.pause_queue(caller, QueueRequest { queue }).await?))
+    let request = PauseQueueRequest { queue, ..request };
+    Ok(Json(services.pause_queue(caller, request).await?))
 }
 
 /// Resumes a paused queue.

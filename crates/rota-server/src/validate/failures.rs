@@ -1,20 +1,22 @@
 //! Checks of requests for counts and for groups of failures.
 
+use std::time::Duration;
+
 use rota_engine::{FailureFilter, FailureState, TimeRange};
 use rota_proto::v1;
 
-use super::Check;
+use super::{Check, filter::time_within};
 use crate::{failure::Failure, limits::Limits};
 
 /// Default number of groups.
 const GROUPS: u32 = 50;
 
-/// Checks a request for groups of failures. Returns the filter and the maximum number of groups.
+/// Checks a request for groups of failures. Returns the filter, the maximum number of groups, and the time.
 pub(crate) fn failures(
     request: v1::ListFailuresRequest,
     limits: &Limits,
-) -> Result<(FailureFilter, usize), Failure> {
-    let v1::ListFailuresRequest { queue, kind, failed, state, limit } = request;
+) -> Result<(FailureFilter, usize, Duration), Failure> {
+    let v1::ListFailuresRequest { queue, kind, failed, state, limit, time_limit } = request;
     let mut check = Check::new();
     let queue = check.given("queue", queue).and_then(|text| check.name("queue", &text));
     let kind = check.given("kind", kind).and_then(|text| check.name("kind", &text));
@@ -32,5 +34,6 @@ pub(crate) fn failures(
     };
     let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
     let limit = check.number_within("limit", limit, GROUPS.min(most), ("page_size", most));
-    check.finish(Some((FailureFilter { state, queue, kind, failed }, limit as usize)))
+    let time = time_within(&mut check, time_limit);
+    check.finish(Some((FailureFilter { state, queue, kind, failed }, limit as usize, time)))
 }

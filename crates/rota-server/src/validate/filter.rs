@@ -84,8 +84,13 @@ pub(crate) fn filter(
 /// Checks the time of one call that lists or counts tasks.
 pub(crate) fn time_limit(given: Option<TimeSpan>) -> Result<Duration, Failure> {
     let mut check = Check::new();
-    let limit = check.span("time_limit", given, LIST_TIME);
-    check.finish(Some(limit.map_or(LIST_TIME.1, Millis::as_duration)))
+    let limit = time_within(&mut check, given);
+    check.finish(Some(limit))
+}
+
+/// The same check as one of many.
+pub(super) fn time_within(check: &mut Check, given: Option<TimeSpan>) -> Duration {
+    check.span("time_limit", given, LIST_TIME).map_or(LIST_TIME.1, Millis::as_duration)
 }
 
 /// Checks that `all` is set if the filter selects all tasks, and only then.

@@ -36,7 +36,7 @@ pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
 }
 
 /// Maps the outcome of a tick, and its reason.
-pub(super) fn outcome_of(outcome: Outcome) -> (v1::TickOutcome, Option<v1::TickReason>) {
+pub(crate) fn outcome_of(outcome: Outcome) -> (v1::TickOutcome, Option<v1::TickReason>) {
     match outcome {
         Outcome::Fired(_) => (v1::TickOutcome::Fired, None),
         Outcome::Queued => (v1::TickOutcome::Queued, None),

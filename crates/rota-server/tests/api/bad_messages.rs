@@ -155,7 +155,7 @@ async fn ids_and_names_are_checked_as_in_rest() {
     let get = v1::GetTaskRequest { id: "x".to_owned(), wait };
     assert_eq!(told(&tasks.get_task(get).await.unwrap_err()).2, ["wait"]);
     let mut queues = QueueServiceClient::new(channel);
-    let pause = v1::QueueRequest { queue: "..".to_owned() };
+    let pause = v1::PauseQueueRequest { queue: "..".to_owned(), ..Default::default() };
     assert_eq!(told(&queues.pause_queue(pause).await.unwrap_err()).2, ["queue"]);
     drop((tasks, queues));
     node.stop().await;

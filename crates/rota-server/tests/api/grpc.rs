@@ -176,15 +176,18 @@ async fn queues_workers_and_the_server_are_shown() {
     let channel = node.channel().await;
     let mut queues = QueueServiceClient::new(channel.clone());
     let queue = || v1::QueueRequest { queue: "q".to_owned() };
-    assert!(queues.pause_queue(queue()).await.unwrap().into_inner().paused);
+    let pause = |queue: &str| v1::PauseQueueRequest {
+        queue: queue.to_owned(),
+        ..v1::PauseQueueRequest::default()
+    };
+    assert!(queues.pause_queue(pause("q")).await.unwrap().into_inner().paused);
     let all = queues.list_queues(v1::ListQueuesRequest::default()).await.unwrap().into_inner();
     assert_eq!((all.queues[0].name.as_str(), all.queues[0].paused), ("q", true));
     let ask = |page_token: &str| v1::ListQueuesRequest {
         page_size: 1,
         page_token: page_token.to_owned(),
     };
-    let more = v1::QueueRequest { queue: "r".to_owned() };
-    queues.pause_queue(more).await.unwrap();
+    queues.pause_queue(pause("r")).await.unwrap();
     let page = queues.list_queues(ask("")).await.unwrap().into_inner();
     assert_eq!((page.queues.len(), page.queues[0].name.as_str()), (1, "q"));
     let page = queues.list_queues(ask(page.next_page_token())).await.unwrap().into_inner();

@@ -120,7 +120,7 @@ async fn failures_are_grouped_and_their_fingerprint_selects_tasks() {
         assert_eq!(answer.status, 204, "{answer:?}");
     }
     node.create(&json!({ "kind": "mail" })).await;
-    let found = node.get("/v1/failures?kind=mail&state=failed").await.json();
+    let found = node.get("/v1/failures?kind=mail&state=failed&time_limit=1s").await.json();
     let group = &found["groups"][0];
     assert_eq!(group["message"], "user <n> not found");
     assert_eq!((&group["count"], &group["queues"]), (&json!(2), &json!(["default"])));
@@ -153,6 +153,7 @@ async fn failures_are_grouped_and_their_fingerprint_selects_tasks() {
     for (path, field) in [
         ("/v1/failures?limit=0", "limit"),
         ("/v1/failures?limit=1001", "limit"),
+        ("/v1/failures?time_limit=3s", "time_limit"),
         ("/v1/failures?state=lost", "state"),
         ("/v1/failures?status=failed", "status"),
         ("/v1/failures?failed_to=x", "failed_to"),

@@ -195,6 +195,12 @@ async fn ids_with_slashes_and_colons_are_found_by_their_paths() {
         let answer = node.post(&format!("/v1/tasks/{encoded}/cancel"), "").await;
         assert_eq!(answer.json()["status"], "cancelled");
     }
+    let said = json!({ "note": "migration", "by": "ann" });
+    let answer = node.post_json("/v1/queues/a%2Fb/pause", &said).await;
+    let pause = answer.json()["pause"].clone();
+    assert_eq!((&pause["by"], &pause["note"]), (&json!("ann"), &json!("migration")));
+    let again = node.post_json("/v1/queues/a%2Fb/pause", &said).await;
+    assert_eq!(again.json()["pause"], pause, "a repeat changes nothing");
     let answer = node.post("/v1/queues/a%2Fb/pause", "").await;
     assert_eq!(
         (answer.json()["name"].as_str(), answer.json()["paused"].as_bool()),

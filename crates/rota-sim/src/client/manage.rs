@@ -1,6 +1,6 @@
 //! What clients do to tasks, queues, workers and nodes that are there.
 
-use rota_core::{Millis, Name, Priority, Refusal, Status, TaskId};
+use rota_core::{Millis, Name, Pause, Priority, Refusal, Status, TaskId};
 use rota_engine::{BulkAction, EngineError, RunAt, TaskFilter, TaskRef, WorkerRef};
 
 use super::{CALL_WAIT, Client, told, told_by};
@@ -94,7 +94,7 @@ impl Client {
         let answer = self.caller.ask("pause", CALL_WAIT, move |served: Served| async move {
             let subject = Subject::Queue(queue.to_string(), paused);
             let call = served.with(|inner, now_us| inner.audit.asks(now_us, subject));
-            let result = served.engine.set_paused(&queue, paused).await;
+            let result = served.engine.pause_queue(&queue, paused.then(Pause::default)).await;
             served.with(|inner, now_us| inner.audit.told(now_us, &call, told(&result)));
             result.map(|_| ())
         });

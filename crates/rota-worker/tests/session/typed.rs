@@ -135,7 +135,8 @@ async fn a_job_without_a_result_says_why() {
     let error = in_time(later.result()).await.unwrap_err();
     assert!(matches!(error, ResultError::Cancelled { .. }), "{error:?}");
 
-    let request = rota_client::v1::QueueRequest { queue: "paused".to_owned() };
+    let request =
+        rota_client::v1::PauseQueueRequest { queue: "paused".to_owned(), ..Default::default() };
     client.pause_queue(request).await.unwrap();
     let soon = SystemTime::now() + Duration::from_secs(2);
     let expired = client.submit(&Ping).queue("paused").expires_at(soon).await.unwrap();

@@ -51,6 +51,7 @@ pub(super) async fn list(
         failed: Some(TimeRange { from: args.failed_from, to: args.failed_to }),
         state: state.into(),
         limit: args.limit,
+        time_limit: None,
     };
     let found = client.list_failures(request).await?;
     if format.is_data() {

@@ -7,6 +7,7 @@ use rota_client::{
 };
 
 use crate::{
+    author::AuthorArgs,
     exit::{Exit, Failure},
     output::{self, Column, Format, Table},
     watch::{self, WatchArgs},
@@ -29,6 +30,8 @@ pub(crate) enum QueueVerb {
         /// Queue name.
         #[arg(value_parser = Text::new(), add = crate::complete::queues())]
         queue: String,
+        #[command(flatten)]
+        author: AuthorArgs,
     },
     /// Start tasks of a paused queue again.
     Resume {
@@ -52,8 +55,10 @@ pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Res
                     .hint("see `rota queue list`")
             })?
         }
-        QueueVerb::Pause { queue } => {
-            let paused = client.pause_queue(v1::QueueRequest { queue }).await?;
+        QueueVerb::Pause { queue, author } => {
+            let (note, by) = author.note_and_author();
+            let request = v1::PauseQueueRequest { queue, note, by };
+            let paused = client.pause_queue(request).await?;
             if is_unused(&paused) {
                 let name = &paused.name;
                 output::note(&format!(

@@ -129,6 +129,9 @@ fn describe(task: &Task) -> Table {
     if let Some(error) = &task.error {
         row("Error", fault(error));
     }
+    if let Some(trace) = &task.trace_id {
+        row("Trace", trace.clone());
+    }
     for (name, value) in &task.labels {
         row("Label", format!("{name}={value}"));
     }

@@ -1,7 +1,6 @@
 //! `rota schedule pause` and `resume`, for one schedule or for all that match a filter.
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
-use nix::unistd::{User, gethostname, getuid};
 use rota_client::{
     Client,
     v1::{
@@ -17,14 +16,13 @@ use super::{
 };
 use crate::{
     ask::{self, Count},
+    author::AuthorArgs,
     exit::{Exit, Failure},
     output::{self, Format},
 };
 
 /// Schedules to change in one request.
 const LIMIT: u32 = 1000;
-/// Longest name of an author that a server takes.
-const BY: usize = 128;
 
 /// Selects one schedule, or the schedules of a filter.
 #[derive(Debug, Args)]
@@ -45,31 +43,19 @@ pub(crate) struct Which {
     yes: bool,
 }
 
-/// Who pauses what, and why.
+/// What to pause, who does it, and why.
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     which: Which,
-    /// Reason for people, up to 256 characters.
-    #[arg(long, value_name = "TEXT", value_parser = Text::new())]
-    note: Option<String>,
-    /// Author of the pause. Servers do not verify it. Default: user@host.
-    #[arg(long, value_name = "NAME", value_parser = Text::new())]
-    by: Option<String>,
-}
-
-/// The user of this process at this host.
-fn author() -> Option<String> {
-    let user = User::from_uid(getuid()).ok().flatten().map(|user| user.name);
-    let host = gethostname().ok().and_then(|host| host.into_string().ok());
-    let author = [user, host].into_iter().flatten().collect::<Vec<_>>().join("@");
-    (!author.is_empty() && author.len() <= BY).then_some(author)
+    #[command(flatten)]
+    author: AuthorArgs,
 }
 
 /// Pauses schedules.
 pub(super) async fn pause(args: PauseArgs, client: &Client, format: Format) -> Result<(), Failure> {
-    let PauseArgs { which, note, by } = args;
-    let by = by.or_else(author);
+    let PauseArgs { which, author } = args;
+    let (note, by) = author.note_and_author();
     if let Some(name) = which.name {
         let schedule = client.pause_schedule(PauseScheduleRequest { name, note, by }).await?;
         return if format.is_data() {

@@ -9,6 +9,7 @@ use rota_proto::json::Words as _;
 use super::{
     normal,
     select::SelectArgs,
+    ticks,
     times::{coming, progress, time},
     upcoming,
 };
@@ -57,6 +58,9 @@ fn describe(schedule: &Schedule) -> Table {
     row("Last run", last);
     let success = schedule.last_success_time.map_or_else(|| "never".to_owned(), coming);
     row("Last success", success);
+    if let Some(missed) = &schedule.last_missed {
+        row("Last missed", ticks::missed(missed));
+    }
     if let Some(task) = &schedule.running_task {
         row("Running task", task.clone());
     }

@@ -3,11 +3,16 @@
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client,
-    v1::{ListTicksRequest, ListTicksResponse, Tick, TimeRange},
+    v1::{
+        ListTicksRequest, ListTicksResponse, MissedTick, Tick, TickOutcome, TickReason, TimeRange,
+    },
 };
 use rota_proto::json::Words as _;
 
-use super::{dates, times::time};
+use super::{
+    dates,
+    times::{coming, time},
+};
 use crate::{
     exit::Failure,
     output::{self, Column, Format, Table},
@@ -125,9 +130,19 @@ pub(super) fn table(ticks: &[Tick]) -> Table {
 
 /// The outcome with its reason, in words for people.
 pub(super) fn outcome(tick: &Tick) -> String {
+    in_words(tick.outcome(), tick.reason.map(|_| tick.reason()))
+}
+
+/// The same of the last tick that created no task because of a fault or a limit, with its time.
+pub(super) fn missed(missed: &MissedTick) -> String {
+    let outcome = in_words(missed.outcome(), missed.reason.map(|_| missed.reason()));
+    format!("{} ({outcome})", coming(missed.nominal_time.unwrap_or_default()))
+}
+
+fn in_words(outcome: TickOutcome, reason: Option<TickReason>) -> String {
     use rota_client::v1::TickReason as R;
-    let word = tick.outcome().word();
-    let reason = match tick.reason.map(|_| tick.reason()) {
+    let word = outcome.word();
+    let reason = match reason {
         None | Some(R::Unspecified) => return word.to_owned(),
         Some(R::Overlap) => "an earlier task had not ended",
         Some(R::Paused) => "paused",

@@ -8,7 +8,7 @@ fn queues_are_seen_paused_and_resumed() {
     server
         .shell()
         .say(&["queue", "list"])
-        .say(&["queue", "pause", "mail"])
+        .say(&["queue", "pause", "mail", "--note", "migration", "--by", "ada@mars"])
         .say(&["task", "create", "--queue", "mail", "--id", "held", "--kind", "nobody"])
         .say(&["task", "get", "held"])
         .say(&[

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use crate::{Backfill, Pause, Run, ScheduleState, TaskId, WallTime};
+use crate::{
+    Backfill, MissedTick, Outcome, Pause, RefusedReason, Run, ScheduleState, TaskId, WallTime,
+};
 
 /// Stands for a time that has not come yet, because an `Option` would take twice the room.
 const NEVER: WallTime = WallTime(i64::MIN);
@@ -16,8 +18,11 @@ pub(super) struct Kept {
     pub(super) last_task: Option<TaskId>,
     last_fired: WallTime,
     last_success: WallTime,
-    pub(super) failures: u32,
+    /// The two parts of a [`MissedTick`], because it would take twice the room.
+    last_missed: WallTime,
+    missed_as: Option<RefusedReason>,
     pub(super) completed: bool,
+    pub(super) failures: u32,
     /// `None` if nothing in it differs from the default.
     rare: Option<Box<Rare>>,
 }
@@ -91,6 +96,25 @@ impl Kept {
         self.last_success = self.last_success.max(nominal);
     }
 
+    /// Notes what became of a tick. Its nominal time can be earlier than that of others, if it had to wait.
+    pub(super) fn decided(&mut self, nominal: WallTime, outcome: Outcome) {
+        let refused = match outcome {
+            Outcome::Missed => None,
+            Outcome::Refused(reason) => Some(reason),
+            Outcome::Fired(_) | Outcome::Queued | Outcome::Skipped(_) | Outcome::Coalesced => {
+                return;
+            }
+        };
+        if nominal >= self.last_missed {
+            (self.last_missed, self.missed_as) = (nominal, refused);
+        }
+    }
+
+    fn last_missed(&self) -> Option<MissedTick> {
+        let missed = MissedTick { nominal: self.last_missed, refused: self.missed_as };
+        Some(missed).filter(|missed| missed.nominal != NEVER)
+    }
+
     /// Moves the cursor. What concerned earlier ticks only is forgotten.
     pub(super) fn move_cursor(&mut self, nominal: WallTime) {
         self.cursor = nominal;
@@ -117,6 +141,7 @@ impl From<ScheduleState> for Kept {
             last_task,
             last_fired,
             last_success,
+            last_missed,
             failures,
             manual,
             queued,
@@ -141,6 +166,8 @@ impl From<ScheduleState> for Kept {
             last_task,
             last_fired: last_fired.unwrap_or(NEVER),
             last_success: last_success.unwrap_or(NEVER),
+            last_missed: last_missed.map_or(NEVER, |missed| missed.nominal),
+            missed_as: last_missed.and_then(|missed| missed.refused),
             failures,
             completed,
             rare: Some(Box::new(rare)),
@@ -172,6 +199,7 @@ impl From<&Kept> for ScheduleState {
             last_task: kept.last_task,
             last_fired: kept.last_fired(),
             last_success: kept.last_success(),
+            last_missed: kept.last_missed(),
             failures: kept.failures,
             manual,
             queued,

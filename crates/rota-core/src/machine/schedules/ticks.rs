@@ -281,6 +281,7 @@ impl Machine {
         if outcome.folds() || open_run.is_some() {
             entry.state.rare_mut().open_run = Some(run).filter(|_| outcome.folds());
         }
+        entry.state.decided(nominal, outcome);
         entry.state.move_cursor(nominal);
         entry.next = None;
         if let Some(progress) = self.schedules.progress.get_mut(&index) {
@@ -297,6 +298,7 @@ impl Machine {
     pub(super) fn end_queued(&mut self, index: ScheduleIndex, outcome: Outcome) {
         let entry = self.schedules.at_mut(index);
         let nominal = entry.state.rare_mut().queued.remove(0);
+        entry.state.decided(nominal, outcome);
         let schedule = entry.name.clone();
         self.write_run(index, Run { outcome, first: nominal, last: nominal, count: 1 });
         let late = self.trusted_date().since(nominal);

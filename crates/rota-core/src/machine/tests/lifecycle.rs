@@ -482,6 +482,8 @@ fn only_what_ended_badly_is_retried_and_with_fresh_budgets() {
     world.settle();
     assert!(matches!(world.retry(task), Err(Refusal::Illegal(_))), "it completed");
     assert_eq!(world.durable.done.len(), 1);
+    let counts = world.machine.queue("q").unwrap();
+    assert_eq!((counts.created_total, counts.failed_total, counts.completed_total), (1, 1, 1));
 }
 
 #[test]

@@ -100,7 +100,8 @@ fn there_are_no_more_names_than_may_be() {
     }
     let queues = Refusal::TooManyNames { what: "queues", limit: 3 };
     assert_eq!(world.try_submit(Task::new("q3", "k")), Err(queues.clone()));
-    let paused = world.apply(Command::PauseQueue { queue: name("q3"), paused: true });
+    let paused =
+        world.apply(Command::PauseQueue { queue: name("q3"), pause: Some(Box::default()) });
     assert_eq!(paused, Err(queues.clone()));
     let opening = world.opening(1, &["q0", "q3"], &[]);
     let opened = world.apply(Command::OpenSession(Box::new(opening)));
@@ -245,10 +246,7 @@ fn a_queue_that_was_paused_and_resumed_holds_no_name_after_a_restart() {
     world.pause("paused", true);
     world.settle();
     // As an earlier version wrote it.
-    world
-        .durable
-        .queues
-        .insert(name("old"), crate::QueueRecord { paused: false, unknown: bytes::Bytes::new() });
+    world.durable.queues.insert(name("old"), crate::QueueRecord::default());
     world.crash(true, Millis(100));
     let names: Vec<_> = world.machine.queues().into_iter().map(|queue| queue.name).collect();
     assert_eq!(names, [name("paused")]);

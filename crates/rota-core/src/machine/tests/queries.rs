@@ -121,7 +121,7 @@ fn the_store_is_asked_for_tasks_that_ended_before_the_last_two_steps() {
         world.step();
         world.machine.begin(world.now, world.batch);
     }
-    let pause = Command::PauseQueue { queue: name("q"), paused: true };
+    let pause = Command::PauseQueue { queue: name("q"), pause: Some(Box::default()) };
     assert_eq!(world.machine.wants_stored(&pause), None);
 }
 

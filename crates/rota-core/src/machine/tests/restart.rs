@@ -38,6 +38,7 @@ fn a_running_task_goes_on_and_completes() {
     let (mut world, lease) = taken_over(Task::new("q", "k"));
     let session = world.machine.session(lease.session).unwrap();
     assert!(session.awaited && session.held == 1);
+    assert_eq!(world.machine.queue("q").unwrap().created_total, 0, "by the leader before");
     assert_eq!(world.status(lease.task), Some(Status::Assigned), "that it runs was soft");
     open_again(&mut world, lease.session, &[lease]);
     world.report(lease, Report::Started { at: world.now.wall }).unwrap();

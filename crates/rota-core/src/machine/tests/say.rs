@@ -162,7 +162,8 @@ impl World {
     }
 
     pub(super) fn pause(&mut self, queue: &str, paused: bool) {
-        self.apply(Command::PauseQueue { queue: name(queue), paused }).unwrap();
+        self.apply(Command::PauseQueue { queue: name(queue), pause: paused.then(Box::default) })
+            .unwrap();
     }
 
     /// A worker that comes for the first time.

@@ -6,7 +6,7 @@ use super::{
     say::{Task, completed, name},
     world::World,
 };
-use crate::{Command, Credit, Priority, SessionId, Status, TaskId, Waiting};
+use crate::{Command, Credit, Millis, Pause, Priority, SessionId, Status, TaskId, Waiting};
 
 /// One worker takes one task at a time, completes it and takes the next: the order in which they
 /// came.
@@ -165,6 +165,34 @@ fn a_worker_is_given_no_more_than_slots_and_credit() {
 }
 
 #[test]
+fn who_paused_a_queue_is_known_until_it_is_resumed() {
+    let mut world = World::new();
+    let pause = |world: &mut World, by: &str, note: &str| {
+        world.pass(Millis(1000));
+        let at = world.now.wall;
+        let pause = Pause { at, by: by.into(), note: note.into(), on_failure: false };
+        let command =
+            Command::PauseQueue { queue: name("q"), pause: Some(Box::new(pause.clone())) };
+        world.apply(command).unwrap();
+        world.settle();
+        Some(Box::new(pause))
+    };
+    let known = |world: &World| world.machine.queue("q").unwrap().pause;
+    let ann = pause(&mut world, "ann", "migration");
+    // A repeat of the same, and a pause that says nothing, tell nothing new.
+    pause(&mut world, "ann", "migration");
+    pause(&mut world, "", "");
+    assert_eq!(known(&world), ann);
+    let bob = pause(&mut world, "bob", "migration");
+    world.crash(true, Millis(10));
+    assert_eq!(known(&world), bob);
+    world.pause("q", false);
+    assert_eq!(known(&world), None);
+    world.settle();
+    assert!(world.durable.queues.is_empty());
+}
+
+#[test]
 fn a_paused_queue_starts_nothing_and_goes_on_where_it_was() {
     let mut world = World::new();
     world.pause("q", true);
@@ -175,7 +203,7 @@ fn a_paused_queue_starts_nothing_and_goes_on_where_it_was() {
     assert_eq!(world.view(first).waiting, Some(Waiting::QueuePaused));
     let second = world.submit(Task::new("q", "k"));
     world.settle();
-    world.crash(true, crate::Millis(10));
+    world.crash(true, Millis(10));
     assert!(world.machine.queue("q").unwrap().paused, "it stays paused through a restart");
     let session = world.open(1, &[], &[]);
     world.settle();
@@ -276,7 +304,7 @@ fn a_queue_says_since_when_its_oldest_waits() {
     let oldest = |world: &World| world.machine.queue("q").unwrap().oldest_pending;
     assert_eq!(oldest(&world), Some(super::world::START.wall));
     world.cancel(first).unwrap();
-    assert_eq!(oldest(&world), Some(super::world::START.wall + crate::Millis(1000)));
+    assert_eq!(oldest(&world), Some(super::world::START.wall + Millis(1000)));
     let counts = world.machine.queue("q").unwrap();
     assert_eq!((counts.pending, counts.scheduled, counts.leased), (2, 0, 0));
 }

@@ -5,8 +5,9 @@ use rota_proto::{
     Date,
     json::Words,
     v1::{
-        Backfill, ListTasksRequest, ListTicksRequest, ListTicksResponse, PreviewScheduleRequest,
-        Schedule, SchedulePreview, ScheduleRequest, ScheduleState, TaskFilter,
+        Backfill, ListTasksRequest, ListTicksRequest, ListTicksResponse, MissedTick,
+        PreviewScheduleRequest, Schedule, SchedulePreview, ScheduleRequest, ScheduleState,
+        TaskFilter,
     },
 };
 use tonic::{Response, Status};
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     layout::View,
     link,
-    pages::change::Change,
+    pages::change::{Change, pause_sheet, paused_by},
     parts::{
         Pager, copy, count, empty, facts, failed, id, labels, name, pager, plural, share, state,
         time, when,
@@ -28,6 +29,8 @@ use crate::{
     visit::Visit,
 };
 
+/// What a pause does.
+const PAUSE: &str = "Its ticks are skipped until somebody resumes it. Running tasks continue.";
 /// Coming runs to show.
 const RUNS: u32 = 10;
 /// Ticks on a page.
@@ -126,7 +129,7 @@ fn actions(schedule: &Schedule) -> Markup {
         (change(&trigger, "Trigger", trigger_question(name), ""))
         @match schedule.state() {
             ScheduleState::Paused => (resume(name, "")),
-            ScheduleState::Active => (pause(name)),
+            ScheduleState::Active => (pause_sheet("schedule", name, PAUSE, "Pause the schedule")),
             _ => {}
         }
         a.button href=(link::to("schedule-backfill", [("name", name)])) { "Backfill" }
@@ -141,27 +144,6 @@ fn resume(name: &str, class: &str) -> Markup {
     Change { page: "schedule", fields: &fields, label: "Resume", class, ..Change::default() }.form()
 }
 
-/// A sheet that asks who pauses, and why.
-fn pause(name: &str) -> Markup {
-    html! {
-        details.menu.sheeted {
-            summary.button { "Pause" }
-            form.sheet action="schedule" method="post" {
-                input type="hidden" name="name" value=(name);
-                input type="hidden" name="do" value="pause";
-                p { "Its ticks are skipped until somebody resumes it. Running tasks continue." }
-                label { "Reason"
-                    input dir="auto" type="text" name="note" maxlength="256" autocomplete="off";
-                }
-                label { "Your name"
-                    input dir="auto" type="text" name="by" maxlength="128" autocomplete="username";
-                }
-                button.main type="submit" { "Pause the schedule" }
-            }
-        }
-    }
-}
-
 /// What somebody should know first: a pause, failures, a backfill that is under way.
 fn notices(schedule: &Schedule) -> Markup {
     let failures = u64::from(schedule.failures_in_a_row);
@@ -172,9 +154,7 @@ fn notices(schedule: &Schedule) -> Markup {
                     strong {
                         @if pause.on_failure { "Paused, because its tasks failed" } @else { "Paused" }
                     }
-                    @if !pause.by.is_empty() { " by " bdi { (pause.by) } }
-                    " since " (when(pause.at))
-                    @if !pause.note.is_empty() { ": " bdi { (pause.note) } }
+                    (paused_by(&pause.by, pause.at, &pause.note))
                 }
                 (resume(&schedule.name, "small"))
             }
@@ -247,6 +227,7 @@ fn about(schedule: &Schedule) -> Markup {
             ("Next run", Some(next)),
             ("Last run", Some(when(schedule.last_fired_time))),
             ("Last success", Some(when(schedule.last_success_time))),
+            ("Last missed", schedule.last_missed.as_ref().map(missed)),
             ("Running task", schedule.running_task.as_ref().map(|task| id(task))),
             ("Waiting ticks", list(&schedule.queued_times)),
             ("Runs left", schedule.remaining_runs.map(|left| html! { (count(left)) })),
@@ -290,6 +271,15 @@ fn past(visit: &Visit, seen: &Seen) -> Markup {
             (ticks::table(&list.ticks, &seen.ended))
         }
         (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "Newest" }))
+    }
+}
+
+/// A tick that was missed or refused, and why.
+fn missed(tick: &MissedTick) -> Markup {
+    let reason = ticks::reason(tick.reason);
+    html! {
+        (when(tick.nominal_time)) " " (state(tick.outcome().word()))
+        @if let Some(reason) = reason { " " span.note { (reason) } }
     }
 }
 

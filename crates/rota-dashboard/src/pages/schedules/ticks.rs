@@ -21,9 +21,9 @@ const HEIGHT: usize = 16;
 /// The states of the tasks that ticks created, by id. Tasks that retention has removed are absent.
 pub(super) type Ended = HashMap<String, TaskStatus>;
 
-/// Why a tick has no task.
-pub(super) const fn reason(tick: &Tick) -> Option<&'static str> {
-    let Some(number) = tick.reason else { return None };
+/// Why a tick has no task, by the number of its reason.
+pub(super) const fn reason(number: Option<i32>) -> Option<&'static str> {
+    let Some(number) = number else { return None };
     const fn is(number: i32, reason: TickReason) -> bool {
         number == reason as i32
     }
@@ -45,7 +45,7 @@ pub(super) const fn reason(tick: &Tick) -> Option<&'static str> {
 /// What became of a tick without a task, in words.
 pub(super) fn words(tick: &Tick) -> Option<String> {
     let word = tick.outcome().word();
-    match (tick.outcome(), reason(tick)) {
+    match (tick.outcome(), reason(tick.reason)) {
         (TickOutcome::Fired, _) => None,
         (_, Some(reason)) => Some(format!("last {word}: {reason}")),
         (_, None) => Some(format!("last {word}")),
@@ -73,7 +73,7 @@ fn word(tick: &Tick, ended: &Ended) -> &'static str {
 pub(super) fn outcome(tick: &Tick) -> Markup {
     html! {
         (state(tick.outcome().word()))
-        @if let Some(reason) = reason(tick) { " " span.note { (reason) } }
+        @if let Some(reason) = reason(tick.reason) { " " span.note { (reason) } }
     }
 }
 
@@ -125,7 +125,7 @@ fn title(tick: &Tick, ended: &Ended) -> String {
         );
     }
     text = format!("{text}: {}", tick.outcome().word());
-    if let Some(reason) = reason(tick) {
+    if let Some(reason) = reason(tick.reason) {
         text = format!("{text}, {reason}");
     }
     match tick.task_id.as_ref().and_then(|id| ended.get(id)) {

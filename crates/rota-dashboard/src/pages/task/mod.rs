@@ -215,6 +215,7 @@ fn properties(task: &Task) -> Markup {
             ("Lease token", task.lease_token.map(|token| html! { code { (token) } })),
             ("Version", Some(text(task.version.to_string()))),
             ("Idempotency key", task.idempotency_key.as_ref().map(|key| html! { code { bdi { (key) } } (copy(key, "Copy the key")) })),
+            ("Trace", task.trace_id.as_ref().map(|id| html! { code { (id) } (copy(id, "Copy the id of the trace")) })),
         ]))
     }
 }

@@ -99,6 +99,7 @@ async fn hostile_text_stays_text() {
         description: Some(HOSTILE.to_owned()),
         progress: Some(HOSTILE.to_owned()),
         idempotency_key: Some(HOSTILE.to_owned()),
+        trace_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
         labels: [("name".to_owned(), HOSTILE.to_owned())].into(),
         error: Some(TaskError { message: HOSTILE.to_owned(), ..TaskError::default() }),
         waiting: Some(Waiting { message: HOSTILE.to_owned(), ..Waiting::default() }),
@@ -121,6 +122,7 @@ async fn hostile_text_stays_text() {
         let html = view.body.into_string();
         assert!(!html.contains("<script") && !html.contains("</pre></textarea>"), "{html}");
         assert!(!html.contains("href=\"javascript"), "{html}");
+        assert_eq!(html.contains("0af7651916cd43dd8448eb211c80319c"), page == "task", "{html}");
         // Outside of attributes, text that changes the direction is isolated.
         let outside = html.split('<').filter_map(|part| part.split_once('>'));
         for (tag, text) in outside.filter(|(_, text)| text.contains('\u{202e}')) {

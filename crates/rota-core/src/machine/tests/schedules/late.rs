@@ -1,6 +1,6 @@
 //! Ticks that could not be decided in time, and clocks that jump.
 
-use super::clockwork::{Clockwork, Plan, START};
+use super::clockwork::{Clockwork, End, Plan, START};
 use crate::{CatchUp, Command, Millis, Overlap, WallTime};
 
 const SCHEDULE: &str = "s";
@@ -48,6 +48,33 @@ fn each_policy_decides_what_is_caught_up_on() {
         let clockwork = down(&plan, 330);
         expect(&clockwork, outcomes, &format!("{catch_up:?}, {window} s, {most}"));
     }
+}
+
+#[test]
+fn the_last_missed_tick_is_kept_through_a_crash_and_until_a_newer_one() {
+    let missed = |clockwork: &Clockwork| {
+        let missed = clockwork.view(SCHEDULE).state.last_missed;
+        missed.map(|missed| (missed.nominal.0 / 1000 - START, missed.outcome().to_string()))
+    };
+    let plan = Plan::cron("* * * * *").rules(|rules| {
+        rules.catch_up = CatchUp::All;
+        rules.catch_up_max = 2;
+    });
+    let mut clockwork = down(&plan, 330);
+    assert_eq!(missed(&clockwork), Some((180, "missed".into())));
+    clockwork.crash(true, 1000);
+    clockwork.pause(SCHEDULE, true).unwrap();
+    clockwork.run(120);
+    clockwork.pause(SCHEDULE, false).unwrap();
+    clockwork.run(120);
+    assert_eq!(missed(&clockwork), Some((180, "missed".into())), "skipped ticks do not count");
+    clockwork.live().into_iter().for_each(|task| clockwork.end(task, End::Completed));
+    clockwork.machine.note_store_full(true);
+    clockwork.run(60);
+    let full = missed(&clockwork).unwrap();
+    assert_eq!(full, (600, "refused (store_full)".into()));
+    clockwork.crash(true, 1000);
+    assert_eq!(missed(&clockwork), Some(full));
 }
 
 #[test]
