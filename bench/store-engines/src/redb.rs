@@ -54,7 +54,7 @@ impl Contestant for Redb {
             for space in SPACES {
                 tables.push((space, write.open_table(table(space)).map_err(failed)?));
             }
-            for mutation in &batch.mutations {
+            for mutation in batch.mutations.iter() {
                 let place = tables.iter_mut().find(|(space, _)| *space == mutation.space());
                 let (_, table) = place.ok_or_else(|| failed("no such space"))?;
                 match mutation {

@@ -1,7 +1,7 @@
 //! What tasks do to a store, with the sizes that they have in Rota: a spec of 300 bytes written once,
 //! a record of 100 bytes that changes and moves, and both removed in the end.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use rota_store::{Batch, BatchSeq, Mutation, Space, SpaceShape};
 
@@ -49,7 +49,7 @@ impl Workload {
             self.step();
         }
         self.seq = self.seq.next();
-        Batch { seq: self.seq, mutations: self.ready.drain(..mutations).collect() }
+        Batch { seq: self.seq, mutations: Arc::new(self.ready.drain(..mutations).collect()) }
     }
 
     /// Tasks submitted so far, those included that are still in the making.

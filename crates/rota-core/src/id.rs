@@ -8,6 +8,8 @@ use crate::time::{Millis, WallTime};
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of a 64-bit number, 5 bits each.
 const TEXT_LEN: usize = 13;
+/// Length of the prefixes.
+const PREFIX_LEN: usize = 2;
 
 /// The id of a task. Ids grow with the time of creation, so their order is the order of creation.
 ///
@@ -102,13 +104,15 @@ impl TaskIdSequence {
 }
 
 fn write_text(f: &mut fmt::Formatter<'_>, prefix: &str, number: u64) -> fmt::Result {
-    let mut text = [0u8; TEXT_LEN];
+    // Written in one piece, so that a `String` of it has no room to spare and is not moved.
+    let mut text = [0u8; PREFIX_LEN + TEXT_LEN];
+    let (head, digits) = text.split_at_mut(PREFIX_LEN);
+    head.copy_from_slice(prefix.as_bytes());
     let mut rest = number;
-    for place in text.iter_mut().rev() {
+    for place in digits.iter_mut().rev() {
         *place = ALPHABET[usize::try_from(rest & 31).expect("5 bits fit")];
         rest >>= 5;
     }
-    f.write_str(prefix)?;
     f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
 }
 

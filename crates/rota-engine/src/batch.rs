@@ -5,7 +5,7 @@
 //! whose end its schedule notes, goes with the schedule. Otherwise they do not depend on each other, so every
 //! prefix of the batches is a state that the core could have had.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rota_core::{
@@ -90,6 +90,8 @@ impl Changes {
         limits: BatchLimits,
     ) -> Vec<Batch> {
         let mut whole = self.marks();
+        // Most changes are one record, and few are two.
+        whole.batch.reserve(self.mutations.len() + self.mutations.len() / 4);
         for event in events {
             whole.count(ledger.count(event));
         }
@@ -257,7 +259,7 @@ impl Piece {
     }
 
     fn join(&mut self, other: Self) {
-        self.batch.mutations.extend(other.batch.mutations);
+        self.batch.append(other.batch);
         self.bytes += other.bytes;
         for (span, expiring) in other.retain {
             let entry = self.retain.entry(span).or_default();
@@ -280,9 +282,10 @@ impl Piece {
 
     /// Each change separately.
     fn split(self) -> impl Iterator<Item = Self> {
-        self.batch.mutations.into_iter().map(|mutation| {
+        let mutations = Arc::unwrap_or_clone(self.batch.mutations);
+        mutations.into_iter().map(|mutation| {
             let bytes = mutation.bytes();
-            let batch = Batch { mutations: vec![mutation], ..Batch::default() };
+            let batch = Batch { mutations: Arc::new(vec![mutation]), ..Batch::default() };
             Self { batch, bytes, ..Self::default() }
         })
     }

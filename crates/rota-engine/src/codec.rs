@@ -340,7 +340,7 @@ fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
 }
 
 fn client_id(client_keys: &ClientKeys) -> Option<String> {
-    client_keys.id.as_ref().map(ToString::to_string)
+    client_keys.id.as_ref().map(|id| id.as_str().to_owned())
 }
 
 fn idempotency_key(client_keys: &ClientKeys) -> Option<String> {
@@ -384,7 +384,7 @@ fn attempt_message(attempt: &AttemptRecord) -> AttemptMessage {
     AttemptMessage {
         attempt: attempt.attempt,
         token: attempt.token.0,
-        worker: attempt.worker.to_string(),
+        worker: attempt.worker.as_str().to_owned(),
         assigned_at_ms: attempt.assigned_at.0,
         started_at_ms: attempt.started_at.map(|at| at.0),
         ended_at_ms: attempt.ended_at.map(|at| at.0),
@@ -416,8 +416,8 @@ fn attempt(message: AttemptMessage, bytes: &[u8]) -> Decoded<AttemptRecord> {
 pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
     let message = LiveMessage {
         id: record.id.as_u64(),
-        queue: record.queue.to_string(),
-        kind: record.kind.to_string(),
+        queue: record.queue.as_str().to_owned(),
+        kind: record.kind.as_str().to_owned(),
         status: status_number(record.status),
         priority: record.priority.level().into(),
         run_at_ms: record.run_at.0,
@@ -429,7 +429,7 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         lease: record.lease.as_ref().map(|lease| LeaseMessage {
             session: lease.session.0,
             token: lease.token.0,
-            worker: lease.worker.to_string(),
+            worker: lease.worker.as_str().to_owned(),
             assigned_at_ms: lease.assigned_at.0,
             session_ttl_ms: lease.session_ttl.0,
         }),
@@ -520,8 +520,8 @@ pub(crate) fn queue_of_live(bytes: &Bytes) -> Option<Name> {
 pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
     let message = DoneMessage {
         id: record.id.as_u64(),
-        queue: record.queue.to_string(),
-        kind: record.kind.to_string(),
+        queue: record.queue.as_str().to_owned(),
+        kind: record.kind.as_str().to_owned(),
         status: status_number(record.status),
         priority: record.priority.level().into(),
         run_at_ms: record.run_at.0,

@@ -103,14 +103,14 @@ const ID_PREFIX: &str = "id/";
 const KEY_PREFIX: &str = "key/";
 
 pub(crate) fn client_id(id: &Name) -> Bytes {
-    format!("{ID_PREFIX}{id}").into()
+    [ID_PREFIX, id].concat().into()
 }
 
 /// Maximum bytes of an idempotency key. With the prefix, a store accepts no more.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = KEY_BYTES_MAX - KEY_PREFIX.len();
 
 pub(crate) fn idempotency_key(key: &str) -> Bytes {
-    format!("{KEY_PREFIX}{key}").into()
+    [KEY_PREFIX, key].concat().into()
 }
 
 /// The client key that a key of `name` is made of.
@@ -151,7 +151,7 @@ pub(crate) fn parse_name(key: &[u8]) -> Option<Name> {
 
 /// The key of a tick as text. Names contain no spaces. Dates sort.
 pub(crate) fn tick_text(schedule: &Name, first: WallTime) -> String {
-    format!("{schedule} {}", rota_core::nominal_text(first))
+    [schedule, " ", &rota_core::nominal_text(first)].concat()
 }
 
 pub(crate) fn tick(schedule: &Name, first: WallTime) -> Bytes {

@@ -73,6 +73,16 @@ pub(crate) fn owner_keys(ids: &[Name]) -> impl Iterator<Item = (Space, Bytes)> {
     ids.iter().flat_map(|id| records::keys_of::<Owner>(&ClientKey::Id(id.clone())))
 }
 
+/// The owners of client ids of the tasks of schedules, in the order of the ids.
+pub(crate) async fn owners(
+    store: &dyn Store,
+    ids: &[Name],
+) -> Result<Vec<Option<KeyOwner>>, StoreError> {
+    let keys = ids.iter().cloned().map(ClientKey::Id).collect::<Vec<_>>();
+    let found = records::get::<Owner>(store, &keys).await?;
+    Ok(found.iter().map(owner).collect())
+}
+
 /// Reads the keys in one call, if there are any.
 pub(crate) async fn read(
     store: &dyn Store,
@@ -106,6 +116,18 @@ fn client_keys(chosen: &ClientKeys) -> impl Iterator<Item = ClientKey> {
     id.into_iter().chain(key.clone().map(ClientKey::Idempotency))
 }
 
+/// The owner of the client id of a schedule's task. A record that cannot be read counts as that of another task, so
+/// that the tick is refused and nothing is overwritten.
+fn owner(found: &Found<KeyOwner>) -> Option<KeyOwner> {
+    match found {
+        Found::Record(owner) => Some(*owner),
+        Found::Missing => None,
+        Found::Damaged(_) | Found::Newer(_) => {
+            TaskId::from_u64(u64::MAX).map(|task| KeyOwner { task, fingerprint: 0 })
+        }
+    }
+}
+
 impl Prefetched {
     fn found<K: Kind>(&self, key: &K::Key) -> Found<K::Record> {
         let values = records::keys_of::<K>(key);
@@ -133,16 +155,9 @@ impl Prefetched {
         self.record::<Tick>(tick)
     }
 
-    /// The owner of the client id of a schedule's task. A record that cannot be read counts as that of another
-    /// task, so that the tick is refused and nothing is overwritten.
+    /// The owner of the client id of a schedule's task.
     pub(crate) fn owner_of(&self, id: &Name) -> Option<KeyOwner> {
-        match self.found::<Owner>(&ClientKey::Id(id.clone())) {
-            Found::Record(owner) => Some(owner),
-            Found::Missing => None,
-            Found::Damaged(_) | Found::Newer(_) => {
-                TaskId::from_u64(u64::MAX).map(|task| KeyOwner { task, fingerprint: 0 })
-            }
-        }
+        owner(&self.found::<Owner>(&ClientKey::Id(id.clone())))
     }
 
     /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for

@@ -31,20 +31,18 @@ impl Coordinator<'_> {
         let ids = self.machine.due_tick_ids(now);
         let mut owners = TickOwners::default();
         if !ids.is_empty() {
-            let keys = prefetch::owner_keys(&ids).collect();
-            let read = timeout(PREFETCH_WAIT, prefetch::read(self.store.as_ref(), keys));
+            let read = timeout(PREFETCH_WAIT, prefetch::owners(self.store.as_ref(), &ids));
             let read = tokio::select! {
                 biased;
                 read = read => read,
                 () = leadership.lost() => return,
             };
-            let Ok(Ok(prefetched)) = read else {
+            let Ok(Ok(found)) = read else {
                 // Otherwise the loop would try again at once.
                 self.ticks_paused_until = Some(Instant::now() + PAUSE);
                 return;
             };
-            for id in ids {
-                let owner = prefetched.owner_of(&id);
+            for (id, owner) in ids.into_iter().zip(found) {
                 owners.insert(id, owner);
             }
         }

@@ -1,6 +1,6 @@
 //! The types in the interface of a store: spaces, keys, batches, fences.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -153,15 +153,16 @@ impl Mutation {
 pub struct Batch {
     /// The number of the batch; see [`Head::admits`].
     pub seq: BatchSeq,
-    /// The changes, in order. A later change to the same key wins.
-    pub mutations: Vec<Mutation>,
+    /// The changes, in order. A later change to the same key wins. Shared, because a batch is kept until its outcome
+    /// is known.
+    pub mutations: Arc<Vec<Mutation>>,
 }
 
 impl Batch {
     /// An empty batch with this number.
     #[must_use]
     pub fn new(seq: BatchSeq) -> Self {
-        Self { seq, mutations: Vec::new() }
+        Self { seq, mutations: Arc::default() }
     }
 
     /// Bytes of all keys and values, for [`BatchLimits::take`].
@@ -172,12 +173,26 @@ impl Batch {
 
     /// Adds a put.
     pub fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.mutations.push(Mutation::Put { space, key: key.into(), value: value.into() });
+        self.push(Mutation::Put { space, key: key.into(), value: value.into() });
     }
 
     /// Adds a delete.
     pub fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
-        self.mutations.push(Mutation::Delete { space, key: key.into() });
+        self.push(Mutation::Delete { space, key: key.into() });
+    }
+
+    /// Adds the changes of another batch.
+    pub fn append(&mut self, other: Self) {
+        Arc::make_mut(&mut self.mutations).extend(Arc::unwrap_or_clone(other.mutations));
+    }
+
+    /// Makes room for more changes.
+    pub fn reserve(&mut self, more: usize) {
+        Arc::make_mut(&mut self.mutations).reserve(more);
+    }
+
+    fn push(&mut self, mutation: Mutation) {
+        Arc::make_mut(&mut self.mutations).push(mutation);
     }
 }
 

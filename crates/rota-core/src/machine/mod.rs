@@ -301,6 +301,7 @@ impl Machine {
         let step = std::mem::take(&mut self.step);
         // The next step is about as large; growing bit by bit would copy all that is there.
         self.step.events.reserve(step.events.len());
+        self.step.mutations.reserve(step.mutations.len());
         step
     }
 

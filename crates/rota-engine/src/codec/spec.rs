@@ -90,7 +90,7 @@ impl Known for TickMessage {
 fn tick_message(tick: &TickContext) -> TickMessage {
     let TickContext { schedule, nominal, previous, last_success } = tick;
     TickMessage {
-        schedule: schedule.to_string(),
+        schedule: schedule.as_str().to_owned(),
         nominal_ms: nominal.map(|at| at.0),
         previous_ms: previous.map(|at| at.0),
         last_success_ms: last_success.map(|at| at.0),
@@ -119,8 +119,8 @@ pub(super) fn definition_message(definition: &Definition) -> SpecMessage {
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         definition;
     SpecMessage {
-        queue: queue.to_string(),
-        kind: kind.to_string(),
+        queue: queue.as_str().to_owned(),
+        kind: kind.as_str().to_owned(),
         payload: payload.clone(),
         labels: labels.iter().map(label).collect(),
         expires_at_ms: expires_at.map(|at| at.0),

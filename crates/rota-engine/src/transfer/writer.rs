@@ -4,7 +4,7 @@
 //! after exactly what is there. At most one batch is in flight, as the contract of the store demands; the records of the
 //! next one are read meanwhile.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_store::{Batch, BatchLimits, BatchSeq, CommitError, Mutation, StoreError};
@@ -200,7 +200,7 @@ impl<'a> Writer<'a> {
 
     /// Commits until the outcome is known.
     async fn commit(&mut self, mutations: Vec<Mutation>) -> Result<Landed, TransferError> {
-        let batch = Batch { seq: self.next, mutations };
+        let batch = Batch { seq: self.next, mutations: Arc::new(mutations) };
         let until = Instant::now() + PATIENCE;
         FailPoint::BeforeCommit.reach();
         loop {

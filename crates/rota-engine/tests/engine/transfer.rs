@@ -100,8 +100,7 @@ impl Store for Fragile {
         assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
         let mut loses = self.loses.lock().expect("nobody panics with it").take();
         if loses.is_some() {
-            batch
-                .mutations
+            Arc::make_mut(&mut batch.mutations)
                 .retain(|change| loses.take_if(|lost| *lost == change.space().name).is_none());
             *self.loses.lock().expect("nobody panics with it") = loses;
         }

@@ -7,7 +7,6 @@ use rota_store::{
     Batch, BatchLimits, Change, CommitError, Direction, Epoch, Fence, Head, KEY_BYTES_MAX,
     KeyRange, Mutation, Page, Revision, Space, StoreError, StoreStatus, VALUE_BYTES_MAX,
 };
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::election::Election;
@@ -135,7 +134,7 @@ impl Central {
         }
         self.revision += 1;
         self.head = Head { epoch: fence.epoch, seq: batch.seq };
-        for mutation in &batch.mutations {
+        for mutation in batch.mutations.iter() {
             let value = match mutation {
                 Mutation::Put { value, .. } => Some(value.clone()),
                 Mutation::Delete { .. } => None,
@@ -148,7 +147,7 @@ impl Central {
         let change = Change {
             revision: Revision(self.revision),
             head: self.head,
-            mutations: Arc::new(batch.mutations),
+            mutations: batch.mutations,
         };
         self.history.push_back(change.clone());
         Ok(change)
@@ -216,7 +215,7 @@ impl Central {
         if !self.limits.batch.take(batch.mutations.len(), batch.bytes()) {
             return invalid("the batch is too large");
         }
-        for mutation in &batch.mutations {
+        for mutation in batch.mutations.iter() {
             if !self.spaces.iter().any(|keys| keys.name == mutation.space().name) {
                 return invalid("the space was not declared");
             }

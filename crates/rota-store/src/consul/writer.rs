@@ -169,7 +169,7 @@ impl Writer {
 
     /// Refuses what breaks a limit.
     fn check(&self, batch: &Batch) -> Result<(), String> {
-        for mutation in &batch.mutations {
+        for mutation in batch.mutations.iter() {
             let key = mutation.key().len();
             self.shared.layout.check_space(mutation.space()).map_err(|error| error.to_string())?;
             if key == 0 || key > KEY_BYTES_MAX {

@@ -102,13 +102,22 @@ pub(super) fn values(
     view: &fjall::Snapshot,
     keys: &[(Space, Bytes)],
 ) -> Result<Vec<Option<Bytes>>, StoreError> {
-    let read = |(space, key): &(Space, Bytes)| {
+    // In the order of the keys, because a search that goes the same way as the one before finds its way in the cache
+    // of the processor.
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_unstable_by_key(|index| {
+        let (space, key) = &keys[*index];
+        (space.name, key)
+    });
+    let mut found = vec![None; keys.len()];
+    for index in order {
+        let (space, key) = &keys[index];
         let (tree, prefix) = engine.find(*space).ok_or_else(|| undeclared(*space))?;
         let value =
             view.get(tree, prefixed(prefix, key)).map_err(|error| failed(engine, *space, error))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
-    };
-    keys.iter().map(read).collect()
+        found[index] = value.map(|value| Bytes::copy_from_slice(&value));
+    }
+    Ok(found)
 }
 
 fn page(

@@ -164,7 +164,7 @@ impl Writer {
         let head = Head { epoch: fence.epoch, seq: batch.seq };
         self.keeper.write(&batch, head)?;
         let revision = Revision(head.seq.0);
-        self.shared.landed(Change { revision, head, mutations: Arc::new(batch.mutations) });
+        self.shared.landed(Change { revision, head, mutations: batch.mutations });
         Ok(revision)
     }
 
@@ -178,7 +178,7 @@ impl Writer {
         if bytes > LIMITS.bytes_max {
             return invalid(format!("{bytes} bytes; the limit is {}", LIMITS.bytes_max));
         }
-        for mutation in &batch.mutations {
+        for mutation in batch.mutations.iter() {
             let space = mutation.space().name;
             if !self.keeper.has_space(space) {
                 return invalid(format!("the store was not opened with the space `{space}`"));

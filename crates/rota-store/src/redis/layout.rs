@@ -216,7 +216,7 @@ mod tests {
         expected.delete(HOT, "b");
         expected.delete(HOT, "c");
         expected.put(WARM, "a\n", "");
-        assert_eq!(read, expected.mutations);
+        assert_eq!(read, *expected.mutations);
         data.pop();
         assert!(layout.mutations(&index(&groups), &data.into()).is_err(), "cut off");
         let older = Layout::new("p", &[HOT]);

@@ -75,7 +75,7 @@ pub(crate) fn batch(seq: BatchSeq, value_bytes: usize) -> Batch {
 }
 
 pub(crate) fn apply(contents: &mut Contents, batch: &Batch) {
-    for mutation in &batch.mutations {
+    for mutation in batch.mutations.iter() {
         let key = (mutation.space().name, mutation.key().clone());
         match mutation {
             rota_store::Mutation::Put { value, .. } => {

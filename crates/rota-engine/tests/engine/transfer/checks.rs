@@ -48,7 +48,7 @@ async fn finds(change: impl AsyncFnOnce(&Fragile) -> Batch, wanted: &[&str]) {
     fill(&data).await;
     let store = Fragile::open(&data);
     let changes = change(&store).await;
-    store.tamper(|batch| batch.mutations.extend(changes.mutations)).await;
+    store.tamper(|batch| batch.append(changes)).await;
     let found = faults(&store, &store.side("store")).await;
     assert_eq!(found.len(), wanted.len(), "{found:#?}");
     for wanted in wanted {
