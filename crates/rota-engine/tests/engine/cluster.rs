@@ -192,6 +192,21 @@ async fn a_node_that_stops_leads_until_another_is_ready() {
 }
 
 #[tokio::test]
+async fn leadership_is_handed_to_a_node_that_comes_back_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let first = start(&store, "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    // It is polled first, so the other node is not there yet.
+    let come_back = async { start(&store, "second") };
+    let (handed, second) = tokio::join!(biased; first.engine.transfer(Some("second")), come_back);
+    assert_eq!(handed.expect("handed over"), "second");
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    first.leave().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn leadership_is_handed_to_nobody_who_is_not_there() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
