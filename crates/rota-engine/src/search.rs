@@ -86,6 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn searches_for_the_same_text_are_equal() {
+        assert_eq!(Search::new("a"), Search::new("a"));
+        assert_ne!(Search::new("a"), Search::new("b"));
+    }
+
+    #[test]
     fn the_case_of_ascii_letters_does_not_matter() {
         for (wanted, text, is_found) in [
             ("time", "Connection TIMED out", true),

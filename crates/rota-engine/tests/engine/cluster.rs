@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{Pause, Status};
+use rota_core::{AttemptOutcome, Failure, FailureReason, Millis, Pause, Status};
 use rota_engine::{Engine, EngineError, EngineOptions, Role, TaskRef};
 use rota_store::Epoch;
 
-use crate::support::{Mood, MoodyStore, Node, completed, task, until};
+use crate::support::{Mood, MoodyStore, Node, completed, defined, task, until};
 
 fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
     let options = EngineOptions {
@@ -177,6 +177,40 @@ async fn a_successor_is_ready_before_the_leader_lets_go() {
 }
 
 #[tokio::test]
+async fn a_node_that_stops_leads_until_another_is_ready() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    store.hold_announcements();
+    let (engine, epoch) = (first.engine.clone(), Epoch(first.engine.info().epoch));
+    let leaving = tokio::spawn(first.leave());
+    let announced = || store.announced.lock().expect("nobody panics with it").clone();
+    until(|| !announced().is_empty()).await;
+    assert_eq!(announced(), [("second".to_owned(), epoch)]);
+    assert_eq!(engine.role(), Role::Leader);
+    store.release_announcements();
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    leaving.await.expect("no panic");
+    drop(engine);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn leadership_is_handed_to_a_node_that_comes_back_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let first = start(&store, "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    // It is polled first, so the other node is not there yet.
+    let come_back = async { start(&store, "second") };
+    let (handed, second) = tokio::join!(biased; first.engine.transfer(Some("second")), come_back);
+    assert_eq!(handed.expect("handed over"), "second");
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    first.leave().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn leadership_is_handed_to_nobody_who_is_not_there() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
@@ -210,6 +244,29 @@ async fn what_is_too_much_for_one_batch_lands_in_several() {
     let node = Node::start(&data);
     until_ready(&node).await;
     assert_eq!(node.engine.info().live_tasks, 100 - done);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_of_many_attempts_is_deleted_in_several_batches() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let retried = defined(task("k"), |it| {
+        it.policy.retry.max_attempts = 20;
+        it.policy.retry.initial = Millis(1);
+        it.policy.retry.max = Millis(1);
+    });
+    let id = node.submit(retried).await;
+    for _ in 0..20 {
+        let leased = node.lease(1).await;
+        let failure = Failure::new(FailureReason::Error, "no");
+        let failed = AttemptOutcome::Failed { failure, retry_at: None };
+        assert!(node.report_silently(&leased[0], failed).await);
+    }
+    // The store fails the test if it gets a larger batch.
+    node.store.mutations_max.store(12, std::sync::atomic::Ordering::Relaxed);
+    node.engine.delete(&id).await.expect("it ended");
+    assert_eq!(node.engine.task(&id).await.expect("an answer"), None);
     node.stop().await;
 }
 

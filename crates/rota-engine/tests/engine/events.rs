@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{AttemptOutcome, Failure, FailureReason, Pause, Priority, Status};
+use rota_core::{
+    AttemptOutcome, Failure, FailureReason, LeaseId, Pause, Priority, Report, Status, TaskId,
+};
 use rota_engine::{
     EndedReason, Engine, EngineError, EngineOptions, Event, EventFilter, EventId, EventLimits,
     EventListener, EventType, NewTask, ResetReason, Subject, TaskFacts, TaskFilter, TaskRef, Told,
@@ -225,6 +227,7 @@ async fn another_leadership_resets_those_who_come_back() {
     let seen = next(&mut listener).await.id;
     first.leave().await;
     assert_eq!(told(&mut listener).await, Told::Ended(EndedReason::LeaderChanged));
+    assert_eq!(EndedReason::LeaderChanged.as_str(), "leader_changed");
     let second = Node::start_on(store.clone(), options("second"));
     let mut listener =
         second.engine.watch(EventFilter::default(), Some(seen)).await.expect("a place");
@@ -276,6 +279,29 @@ async fn a_slow_listener_is_reset_while_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_listener_that_stops_reading_holds_few_bytes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = limited(EventLimits { ring_bytes: 1 << 20, ..EventLimits::default() });
+    let node = Node::start_with(&directory.path().join("data"), options);
+    let mut slow = all(&node).await;
+    let submit = async |count: usize| {
+        for _ in 0..count {
+            node.submit(labelled("k", &"x".repeat(40 << 10))).await;
+        }
+    };
+    submit(20).await;
+    next(&mut slow).await;
+    // The ring forgets all that this listener has not taken out of it.
+    submit(40).await;
+    let mut taken = 1;
+    while let Told::Event(_) = told(&mut slow).await {
+        taken += 1;
+    }
+    assert!(taken <= 3, "{taken} events of 40 KiB were taken at once");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn history_is_kept_for_some_time_only_while_nobody_listens() {
     let directory = tempfile::tempdir().expect("a directory");
     let options = limited(EventLimits { keep: Duration::ZERO, ..EventLimits::default() });
@@ -323,12 +349,13 @@ async fn labels_select_also_events_that_do_not_carry_them() {
     let properties =
         TaskFilter { labels: vec![(name("team"), "a".into())], ..TaskFilter::default() };
     let filter = EventFilter { properties, ..EventFilter::default() };
-    let (mut listener, _) = listen(&node.engine, filter).await;
+    let (mut listener, began) = listen(&node.engine, filter.clone()).await;
     let leased = node.lease(10).await;
     for task in &leased {
         assert!(node.report(task, completed("")).await);
     }
     let created = node.submit(labelled("late", "a")).await;
+    let mut late = TaskId::MAX;
     for (kind, task, labels) in [
         (EventType::TaskStarted, &wanted, 0),
         (EventType::TaskCompleted, &wanted, 0),
@@ -337,8 +364,16 @@ async fn labels_select_also_events_that_do_not_carry_them() {
         let event = next(&mut listener).await;
         let facts = facts(&event);
         assert_eq!((event.kind, &TaskRef::Id(facts.id)), (kind, task));
+        late = facts.id;
         assert_eq!(facts.spec.as_ref().map_or(0, |spec| spec.labels.len()), labels);
     }
+    // What was read for one listener is not read again for the next.
+    let read = node.store.specs.load(Ordering::Relaxed);
+    assert!(read >= 3, "{read}");
+    let mut other = node.engine.watch(filter, Some(began)).await.expect("a place");
+    let is_last = |told: &Told| matches!(told, Told::Event(event) if facts(event).id == late);
+    while !is_last(&told(&mut other).await) {}
+    assert_eq!(node.store.specs.load(Ordering::Relaxed), read);
     node.stop().await;
 }
 
@@ -398,6 +433,25 @@ async fn a_task_is_told_with_its_attempts_and_errors() {
             ("task.deleted", 3, Status::Cancelled),
         ]
     );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_given_back_is_told_with_its_number() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let mut listener = all(&node).await;
+    node.submit(task("k")).await;
+    for _ in 0..2 {
+        let leased = node.lease(1).await.remove(0);
+        let lease = LeaseId { task: leased.spec.id, token: leased.token };
+        let results = node.engine.report(vec![(lease, Report::Released)]).await;
+        assert_eq!(results.expect("an answer"), [Ok(())]);
+        for kind in [EventType::TaskStarted, EventType::TaskReleased] {
+            let event = until_type(&mut listener, kind).await;
+            assert_eq!(facts(&event).attempt, 1, "it counts for nothing: {kind:?}");
+        }
+    }
     node.stop().await;
 }
 

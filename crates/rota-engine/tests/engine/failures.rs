@@ -203,6 +203,20 @@ async fn a_count_of_very_many_ended_tasks_says_at_least() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_count_of_many_live_tasks_ends_in_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    for _ in 0..21 {
+        node.engine.submit((0..1000).map(|_| task("k")).collect()).await.expect("an answer");
+    }
+    let filter = TaskFilter { kind: Some(name("k")), ..TaskFilter::default() };
+    let cut = node.engine.count(&filter, Duration::ZERO).await.expect("an answer");
+    assert!(cut.at_least && (1..21_000).contains(&cut.count), "{cut:?}");
+    assert_eq!(count(&node, &filter).await, (21_000, false));
+    node.stop().await;
+}
+
 fn numbers(outcome: &BulkOutcome) -> (u32, u32, u32) {
     (outcome.changed, outcome.skipped, outcome.refused)
 }

@@ -322,3 +322,26 @@ async fn batches_that_a_store_has_lost_are_in_the_metrics() {
     assert_eq!(told().await, [Some(3.0), Some(0.0), Some(1_000.0)]);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn what_the_store_does_not_say_is_not_denied() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    node.submit(task("k")).await;
+    let leased = node.lease(1).await;
+    assert!(node.report(&leased[0], completed("")).await);
+    node.stop().await;
+    let node = Node::start(&data);
+    node.submit(task("other")).await;
+    let lease = LeaseId { task: leased[0].spec.id, token: leased[0].token };
+    let output_tail = Bytes::from_static(b"out");
+    let report = Report::Ended { started_at: None, output_tail, outcome: completed("") };
+    // Whether the task ended by this report is in the store alone.
+    node.store.answer_bytes_max.store(0, Ordering::Relaxed);
+    let repeated = node.engine.report(vec![(lease, report)]).await;
+    assert!(matches!(repeated, Err(EngineError::Store(_))), "{repeated:?}");
+    node.store.answer_bytes_max.store(usize::MAX, Ordering::Relaxed);
+    assert!(node.report(&leased[0], completed("")).await);
+    node.stop().await;
+}

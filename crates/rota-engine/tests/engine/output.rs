@@ -173,6 +173,26 @@ async fn a_slow_listener_is_told_of_a_gap_and_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn a_gap_in_an_attempt_is_not_one_in_the_attempt_before() {
+    let limits = OutputLimits { task_bytes: 10_000, ..OutputLimits::default() };
+    let mut scene = Scene::set(limits).await;
+    assert!(scene.node.report(&scene.leased, failed()).await);
+    let again = given(&mut scene.stream).await.remove(0);
+    // It knows all of the first attempt, and the beginning of the second is gone when it comes.
+    for round in 0..100 {
+        let (session, piece) = (scene.stream.session, [b'x'; 1000]);
+        scene.node.engine.output(session, lease(&again), round * 1000, &piece);
+    }
+    let after = Some(OutputPlace::after(scene.leased.token.0));
+    let wanted = OutputRequest { after, ..request(&scene.task) };
+    let mut listener = scene.node.engine.watch_output(wanted).await.expect("a place");
+    assert_eq!(told(&mut listener).await, begins());
+    let gap = told(&mut listener).await;
+    assert!(matches!(gap, OutputTold::Gap { missing: Some(_), .. }), "{gap:?}");
+    scene.node.stop().await;
+}
+
+#[tokio::test]
 async fn a_retry_is_told_and_its_worker_is_asked_at_once() {
     let mut scene = Scene::set(OutputLimits::default()).await;
     assert!(scene.node.report(&scene.leased, failed()).await);

@@ -277,6 +277,20 @@ async fn a_lease_answers_with_bounded_bytes_and_leaves_the_rest_to_others() {
 }
 
 #[tokio::test]
+async fn a_worker_gets_as_many_small_tasks_at_once_after_many_as_at_first() {
+    let (node, _directory) = uncached();
+    for _ in 0..25 {
+        node.engine.submit((0..20).map(|_| sized(16 << 10)).collect()).await.expect("an answer");
+        let leased = node.lease(20).await;
+        assert_eq!(leased.len(), 20);
+        for task in &leased {
+            assert!(node.report(task, completed("")).await);
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn requests_that_wait_hold_bounded_bytes() {
     let (node, _directory) = uncached();
     node.submit(task("warm")).await;

@@ -30,7 +30,7 @@ fn schedule(expression: &str) -> ScheduleDefinition {
     })
 }
 
-fn of_times(times: RecurrenceSpec) -> ScheduleDefinition {
+pub(crate) fn of_times(times: RecurrenceSpec) -> ScheduleDefinition {
     let mut definition = Definition::new(name("q"), name("k"));
     definition.payload = Bytes::from_static(b"{}");
     ScheduleDefinition {
@@ -69,7 +69,7 @@ async fn ticks(node: &Node) -> Vec<TickRecord> {
     node.engine.ticks(&name("s"), range, None, 10_000).await.expect("an answer").ticks
 }
 
-async fn until_ticks(node: &Node, wanted: usize) -> Vec<TickRecord> {
+pub(crate) async fn until_ticks(node: &Node, wanted: usize) -> Vec<TickRecord> {
     let mut period = tokio::time::interval(Duration::from_millis(50));
     loop {
         let found = ticks(node).await;
@@ -288,6 +288,25 @@ async fn schedules_are_listed_page_by_page() {
     }
     let wanted: Vec<_> = (0..100).step_by(2).map(|number| name(&format!("s{number:03}"))).collect();
     assert_eq!(names, wanted);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_large_schedules_has_fewer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    for number in 0..70 {
+        let mut definition = schedule(NEVER_SOON);
+        let template = Arc::make_mut(&mut definition.template);
+        template.definition.payload = vec![b'1'; 80 << 10].into();
+        let name = name(&format!("s{number:03}"));
+        node.engine.put_schedule(name, definition, None).await.expect("accepted");
+    }
+    let filter = ScheduleFilter::default();
+    let page = node.engine.schedules(&filter, None, 100).await.expect("an answer");
+    assert!((1..70).contains(&page.schedules.len()), "{}", page.schedules.len());
+    let rest = node.engine.schedules(&filter, page.next.as_ref(), 100).await.expect("an answer");
+    assert_eq!((page.schedules.len() + rest.schedules.len(), rest.next), (70, None));
     node.stop().await;
 }
 

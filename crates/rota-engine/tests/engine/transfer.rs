@@ -43,6 +43,9 @@ struct Fragile {
     turns_out: AtomicUsize,
     /// Commits that are left.
     left: AtomicI64,
+    /// Commits that it will refuse, as if it were full and away in turn, and snapshots that it will not give.
+    refused: AtomicUsize,
+    away: AtomicUsize,
     /// Loses the next record of this kind.
     loses: Mutex<Option<&'static str>>,
     /// Whether the commit after which it is gone lands.
@@ -60,7 +63,24 @@ impl Fragile {
         let (left, mutations_max) = (AtomicI64::new(commits), AtomicUsize::new(12));
         let (bytes_max, turns_out) = (AtomicUsize::new(64 << 20), AtomicUsize::new(0));
         let loses = Mutex::new(None);
-        Arc::new(Self { loses, inner, mutations_max, bytes_max, turns_out, left, lands })
+        let (refused, away) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self {
+            loses,
+            inner,
+            mutations_max,
+            bytes_max,
+            turns_out,
+            left,
+            refused,
+            away,
+            lands,
+        })
+    }
+
+    /// Whether one more call fails.
+    fn fails(left: &AtomicUsize) -> bool {
+        let spend = |left: usize| left.checked_sub(1);
+        left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend).is_ok()
     }
 
     /// Once it has no commits left, it turns out to take no more than that.
@@ -98,6 +118,15 @@ impl Fragile {
 impl Store for Fragile {
     async fn commit(&self, fence: Fence, mut batch: Batch) -> Result<Revision, CommitError> {
         assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
+        if Self::fails(&self.refused) {
+            let is_full = self.refused.load(Ordering::SeqCst).is_multiple_of(2);
+            let why = "for a moment (test)".to_owned();
+            return Err(if is_full {
+                CommitError::Full(why)
+            } else {
+                CommitError::Unavailable(why)
+            });
+        }
         let mut loses = self.loses.lock().expect("nobody panics with it").take();
         if loses.is_some() {
             Arc::make_mut(&mut batch.mutations)
@@ -129,6 +158,9 @@ impl Store for Fragile {
     }
 
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        if Self::fails(&self.away) {
+            return Err(StoreError::Unavailable("away (test)".to_owned()));
+        }
         self.inner.snapshot().await
     }
 

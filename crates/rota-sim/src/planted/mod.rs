@@ -130,11 +130,18 @@ pub fn list() -> impl Iterator<Item = &'static Find> {
 }
 
 /// Mistakes that the simulator was not seen to find, each with the likely reason.
-pub const NOT_FOUND: &[(Planted, &str)] = &[(
-    Planted::ClockRunsWhileLoading,
-    "what workers sent while the backlog was loaded is read before anybody is judged, so it takes \
+pub const NOT_FOUND: &[(Planted, &str)] = &[
+    (
+        Planted::ClockRunsWhileLoading,
+        "what workers sent while the backlog was loaded is read before anybody is judged, so it takes \
          a load longer than a TTL with silent workers, who are no longer healthy then",
-)];
+    ),
+    (
+        Planted::FillsChannels,
+        "the simulated network takes what is in a channel at once; a trial plan in which two machines of workers \
+         read nothing while clients flooded did not show it either. A test of the engine has such a worker",
+    ),
+];
 
 /// Those of [`NOT_FOUND`], to be looked for all the same.
 pub fn unfound() -> impl Iterator<Item = Find> {

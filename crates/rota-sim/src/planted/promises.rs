@@ -32,7 +32,7 @@ pub(super) const LIST: &[Find] = &[
     plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
     plain(P::CachesWithoutBound, 200_000, &[R::Memory]),
-    when(P::TakesWithoutRoom, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Memory]),
+    when(P::TakesWithoutRoom, &[F::StoreStalls, F::ClientsFlood], 4_000_000, &[R::Memory]),
     when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
     plain(P::WritesCursorsLate, 200_000, &[R::Ticks]),
     faulty(P::NamesTicksByClock, 200_000, &[R::Ticks]),

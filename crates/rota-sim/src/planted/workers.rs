@@ -28,7 +28,6 @@ pub(super) const LIST: &[Find] = &[
             &[R::Healthy],
         )
     },
-    when(P::FillsChannels, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Memory]),
     Find {
         // Many tasks are given away after a stall, and one that is damaged is read together with others.
         cache_bytes: Some(0),

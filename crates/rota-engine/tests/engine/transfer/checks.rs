@@ -1,11 +1,20 @@
 //! Checks: a store in use is clean, and each fault is found.
 
 use bytes::Bytes;
-use rota_engine::transfer::{Dump, Readable, Side, check};
+use rota_core::{Backfill, BackfillOrder, BackfillScope, Millis, WallTime};
+use rota_cron::{Gap, RecurrenceSpec};
+use rota_engine::{
+    BackfillCount,
+    transfer::{Dump, Readable, Side, check},
+};
 use rota_store::{Batch, Store};
+use serde_json::{Value, json};
 
 use super::{Fragile, clean, fill, quietly, space};
-use crate::support::Node;
+use crate::{
+    schedules::{of_times, put_each_second, until_ticks},
+    support::{Node, name},
+};
 
 async fn faults(store: &Fragile, side: &Side) -> Vec<String> {
     let mut faults = Vec::new();
@@ -89,6 +98,15 @@ async fn records_that_contradict_each_other_are_found() {
         batch
     };
     finds(change, &["its result is missing", "unknown to it"]).await;
+    // An attempt has a lease that was never given: the last value of a field counts.
+    let change = async |store: &Fragile| {
+        let mut batch = nothing();
+        let (key, value) = all(store, "attempt").await.remove(0);
+        let token = [2 << 3, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
+        batch.put(space("attempt"), key, [&value[..], &token].concat());
+        batch
+    };
+    finds(change, &["the lease token 34359738368 is above the number of the last batch"]).await;
     // The retention log is empty.
     let change = async |store: &Fragile| {
         let mut batch = nothing();
@@ -118,6 +136,10 @@ async fn names_that_point_nowhere_and_records_that_cannot_be_read_are_found() {
         batch.put(space("live"), key.clone(), &b"\xff"[..]);
         batch.put(space("queue"), "a b", "");
         batch.put(space("attempt"), "t_0000000000001/0000000001", &b"\xff"[..]);
+        batch.put(space("attempt"), "first", "");
+        batch.put(space("mark"), "other", "");
+        batch.put(space("retain"), "other", "");
+        batch.put(space("cluster"), "other", "");
         batch.put(space("mark"), "marks", &b"\xff"[..]);
         batch.put(space("cluster"), "level", "x");
         batch
@@ -127,6 +149,10 @@ async fn names_that_point_nowhere_and_records_that_cannot_be_read_are_found() {
         "queue/a b: the key must be the name of a queue",
         "attempt/t_0000000000001: it belongs to no task",
         "attempt/t_0000000000001/0000000001: it cannot be read",
+        "attempt/first: the key names no task",
+        "mark/other: the key must be `marks` or `successor`",
+        "retain/other: the key must be a date and the number of a batch",
+        "cluster/other: the key must be `level`",
         "mark/marks: it is damaged",
         "cluster/level",
     ];
@@ -162,5 +188,111 @@ async fn everything_can_be_dumped_by_prefix() {
     assert_eq!(queue, serde_json::json!({ "paused": true }));
     let snapshot = store.snapshot().await.expect("a snapshot");
     assert!(Dump::new("store".to_owned(), snapshot, "nothing/x").is_none());
+    clean(&store).await;
+    let Readable::Record(expiring) = dumped("retain/").await.remove(0).record else {
+        panic!("an entry of the log")
+    };
+    assert!(expiring["tasks"].is_array() && expiring["ticks"].is_null(), "{expiring}");
+    // A copy has neither of these.
+    let foreign = |batch: &mut Batch| {
+        batch.put(space("mark"), "successor", "other");
+        batch.put(space("attempt"), "first", "");
+    };
+    store.tamper(foreign).await;
+    assert_eq!(dumped("mark/successor").await.len(), 1);
+    let Readable::Foreign(wanted) = dumped("attempt/first").await.remove(0).record else {
+        panic!("no attempt is called so")
+    };
+    assert_eq!(wanted, "a task id and the number of an attempt");
+}
+
+/// A schedule `s` with a backfill under way.
+async fn fill_schedules(node: &Node) {
+    let times = RecurrenceSpec {
+        expressions: vec!["0 6 * * *".to_owned()],
+        time_zone: Some("Europe/Berlin".to_owned()),
+        gap: Gap::Skip,
+        ..RecurrenceSpec::default()
+    };
+    let definition = of_times(times);
+    node.engine.put_schedule(name("s"), definition, None).await.expect("it is accepted");
+    let wanted = backfill(DAYS, DAYS + 3 * 86_400_000);
+    assert_eq!(
+        node.engine.backfill_count(&name("s"), &wanted).await.expect("an answer"),
+        BackfillCount { occurrences: 3, ..BackfillCount::default() },
+    );
+    let begun = node.engine.backfill_schedule(&name("s"), Some(Box::new(wanted))).await;
+    begun.expect("it begins");
+    assert_eq!(node.lease(1).await.len(), 1);
+}
+
+fn backfill(from: i64, to: i64) -> Backfill {
+    Backfill {
+        from: WallTime(from),
+        to: WallTime(to),
+        cursor: WallTime(0),
+        priority: None,
+        order: BackfillOrder::OneByOne,
+        interval: Millis(0),
+        next_at: WallTime(0),
+        scope: BackfillScope::Missing,
+        last_task: None,
+        created: 0,
+        present: 0,
+        refused: 0,
+    }
+}
+
+/// Midnight in a winter.
+const DAYS: i64 = 1_768_435_200_000;
+
+/// The first record whose name begins so, for people.
+async fn first_of(store: &Fragile, prefix: &str) -> Value {
+    let snapshot = store.snapshot().await.expect("a snapshot");
+    let mut dump = Dump::new("store".to_owned(), snapshot, prefix).expect("a space");
+    match dump.next().await.expect("it can be read").remove(0).record {
+        Readable::Record(record) => record,
+        other => panic!("{prefix}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn ticks_are_dumped_and_the_tasks_that_they_created() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    put_each_second(&node).await;
+    until_ticks(&node, 1).await;
+    node.stop().await;
+    let store = Fragile::open(&data);
+    let tick = first_of(&store, "tick/s ").await;
+    assert_eq!((&tick["schedule"], &tick["run"]["outcome"]), (&json!("s"), &json!("fired")));
+    let task = tick["run"]["task"].as_str().expect("it created one");
+    let spec = first_of(&store, &format!("spec/{task}")).await;
+    assert_eq!(spec["tick"]["schedule"], json!("s"));
+    assert_eq!(spec["tick"]["nominal_time"], tick["run"]["first"]);
+}
+
+#[tokio::test]
+async fn schedules_are_dumped_in_plain_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    fill_schedules(&node).await;
+    node.stop().await;
+    let store = Fragile::open(&data);
+    let schedule = first_of(&store, "schedule/").await;
+    assert_eq!(
+        schedule["times"],
+        json!({
+            "expressions": ["0 6 * * *"], "time_zone": "Europe/Berlin", "gap": "skip", "fold": "first",
+        })
+    );
+    assert_eq!((&schedule["name"], &schedule["overlap"]), (&json!("s"), &json!("allow")));
+    let cursor = first_of(&store, "cursor/").await;
+    let backfill = &cursor["backfill"];
+    assert_eq!((&backfill["created"], &backfill["all"]), (&json!(1), &json!(null)));
+    assert_eq!(backfill["parallel"], json!(null), "one after the other");
+    assert_eq!(backfill["from"], json!("2026-01-15T00:00:00Z"));
     clean(&store).await;
 }

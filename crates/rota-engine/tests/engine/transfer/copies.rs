@@ -252,6 +252,19 @@ async fn a_destination_that_takes_less_than_it_says_gets_smaller_batches() {
 }
 
 #[tokio::test]
+async fn a_copy_waits_for_a_store_that_is_full_or_away_for_a_moment() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (from_dir, to_dir) = (directory.path().join("from"), directory.path().join("to"));
+    fill(&from_dir).await;
+    let (from, to) = (Fragile::open(&from_dir), Fragile::open(&to_dir));
+    from.away.store(1, Ordering::SeqCst);
+    to.refused.store(2, Ordering::SeqCst);
+    try_copy(&from, &to, FRESH).await.expect("it is copied");
+    assert_eq!((from.away.load(Ordering::SeqCst), to.refused.load(Ordering::SeqCst)), (0, 0));
+    assert_eq!(from.records().await, to.records().await);
+}
+
+#[tokio::test]
 async fn a_record_that_the_destination_cannot_take_is_named_before_anything_is_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let from = Fragile::open(&directory.path().join("from"));
