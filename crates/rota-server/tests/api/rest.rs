@@ -373,7 +373,7 @@ async fn configured_limits_are_in_force_and_named() {
     assert_eq!(limit("/v1/leases", lease("worker", json!("ninechars"))).await["max"], 8);
     assert_eq!(limit("/v1/leases", lease("max", json!(4))).await, named("page_size", 3));
     assert_eq!(limit("/v1/leases", lease("wait", json!("3s"))).await, named("wait_ms", 2000));
-    assert_eq!(limit("/v1/queues/ninechars/pause", Value::Null).await["max"], 8);
+    assert_eq!(limit("/v1/queues/ninechars/pause", json!({})).await["max"], 8);
     // What is only looked for may have any name.
     assert_eq!(node.get("/v1/tasks?queue=ninechars").await.status, 200);
     for path in ["/v1/tasks?limit=0", "/v1/tasks/x?wait=-1s"] {

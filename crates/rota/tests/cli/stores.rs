@@ -18,7 +18,7 @@ fn stored() -> tempfile::TempDir {
     ]);
     shell.quietly(&["task", "create", "--kind", "nobody", "--id", "cancelled"]);
     shell.quietly(&["task", "cancel", "cancelled"]);
-    shell.quietly(&["queue", "pause", "mail"]);
+    shell.quietly(&["queue", "pause", "mail", "--by", "ada@mars"]);
     // It is raised within seconds, and is one more record.
     while !shell.quietly(&["info", "-o", "json"]).contains("\"cluster_feature_level\": 2") {}
     server.kill();
