@@ -348,8 +348,12 @@ async fn every_page_is_whole(page: &Page, base: &str) {
 
 async fn a_change_passes_a_follower(page: &Page, base: &str) {
     page.go(&format!("{base}queue?name=q")).await;
-    page.press("form[data-confirm] button", 1).await;
-    page.until("document.getElementById('confirm').open").await;
-    page.press("#confirm button[value=yes]", 1).await;
+    page.press("details.sheeted summary", 1).await;
+    page.until("document.querySelector('details.sheeted').open").await;
+    page.write("details.sheeted input[name=by]", "ann").await;
+    page.write("details.sheeted input[name=note]", "migration").await;
+    page.press("details.sheeted button.main", 1).await;
     page.until("document.querySelector('.flash')?.innerText.includes('paused')").await;
+    let pause = page.text("#pause").await;
+    assert!(pause.contains("by ann") && pause.contains("migration"), "{pause}");
 }

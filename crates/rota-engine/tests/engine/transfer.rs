@@ -15,7 +15,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rota_core::{AttemptOutcome, ClientKeys, Failure, FailureReason, Jitter, Millis, Pause};
+use rota_core::{
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Jitter, Millis, Pause, WallTime,
+};
 use rota_engine::{
     NewTask, RunAt, SPACES, TaskRef,
     transfer::{Contents, Copied, CopyOptions, Progress, Side, TransferError, check, copy},
@@ -247,7 +249,13 @@ async fn fill(directory: &Path) -> Filled {
     node.engine.delete(&deleted).await.expect("it ended");
     node.submit(task("leased")).await;
     let leased = node.lease(1).await;
-    node.engine.pause_queue(&name("paused"), Some(Pause::default())).await.expect("an answer");
+    let pause = Pause {
+        at: WallTime(1_800_000_000_000),
+        by: "ann".into(),
+        note: "migration".into(),
+        on_failure: false,
+    };
+    node.engine.pause_queue(&name("paused"), Some(pause)).await.expect("an answer");
     let waiting = 10;
     for number in 0..waiting {
         let mut later = named(&format!("later-{number}"), &format!("key {number}"));

@@ -185,7 +185,10 @@ async fn everything_can_be_dumped_by_prefix() {
     let Readable::Record(queue) = dumped("queue/").await.remove(0).record else {
         panic!("a queue")
     };
-    assert_eq!(queue, serde_json::json!({ "paused": true }));
+    let pause = serde_json::json!({
+        "at": "2027-01-15T08:00:00Z", "by": "ann", "note": "migration", "on_failure": false,
+    });
+    assert_eq!(queue, serde_json::json!({ "paused": true, "pause": pause }));
     let snapshot = store.snapshot().await.expect("a snapshot");
     assert!(Dump::new("store".to_owned(), snapshot, "nothing/x").is_none());
     clean(&store).await;
