@@ -58,11 +58,11 @@ pub(super) fn pause_sheet(page: &str, name: &str, effect: &str, label: &str) -> 
     }
 }
 
-/// Who paused something, since when and why.
+/// Who paused something, when and why.
 pub(super) fn paused_by(by: &str, at: Option<Date>, note: &str) -> Markup {
     html! {
         @if !by.is_empty() { " by " bdi { (by) } }
-        " since " (when(at))
+        ", " (when(at))
         @if !note.is_empty() { ": " bdi { (note) } }
     }
 }

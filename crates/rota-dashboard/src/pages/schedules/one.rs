@@ -276,11 +276,7 @@ fn past(visit: &Visit, seen: &Seen) -> Markup {
 
 /// A tick that was missed or refused, and why.
 fn missed(tick: &MissedTick) -> Markup {
-    let reason = ticks::reason(tick.reason);
-    html! {
-        (when(tick.nominal_time)) " " (state(tick.outcome().word()))
-        @if let Some(reason) = reason { " " span.note { (reason) } }
-    }
+    html! { (when(tick.nominal_time)) " " (ticks::outcome(tick.outcome(), tick.reason)) }
 }
 
 #[cfg(test)]

@@ -70,10 +70,10 @@ fn word(tick: &Tick, ended: &Ended) -> &'static str {
 }
 
 /// The outcome of a tick as a badge, with its reason.
-pub(super) fn outcome(tick: &Tick) -> Markup {
+pub(super) fn outcome(outcome: TickOutcome, number: Option<i32>) -> Markup {
     html! {
-        (state(tick.outcome().word()))
-        @if let Some(reason) = reason(tick.reason) { " " span.note { (reason) } }
+        (state(outcome.word()))
+        @if let Some(reason) = reason(number) { " " span.note { (reason) } }
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn table(ticks: &[Tick], ended: &Ended) -> Markup {
                                     " " span.note { (plural(tick.count, "tick", "ticks")) }
                                 }
                             }
-                            td { (outcome(tick)) }
+                            td { (outcome(tick.outcome(), tick.reason)) }
                             td {
                                 @match &tick.task_id {
                                     Some(task) => {
