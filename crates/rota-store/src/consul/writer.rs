@@ -111,7 +111,7 @@ impl Writer {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
                     self.pen.note_certain();
-                    self.shared.background.note_commit(&outcome);
+                    self.shared.background.note_commit(fence.epoch, &outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {

@@ -128,7 +128,7 @@ impl Writer {
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
-                    self.shared.background.note_commit(&outcome);
+                    self.shared.background.note_commit(fence.epoch, &outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {

@@ -2,7 +2,7 @@
 //! election, the observation of the leader), and the trouble that operators are to hear of.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::Revision,
+    model::{Epoch, Revision},
     store::{CommitError, StoreError},
 };
 
@@ -31,8 +31,16 @@ pub(crate) struct Background {
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the store closes.
     pub(crate) stop: CancellationToken,
-    /// Why the last commit or campaign failed.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
+}
+
+/// Why the last commit or campaign failed.
+#[derive(Default)]
+struct Trouble {
+    /// The leadership of this store. Commits of others say nothing about the store: one can end long after its leadership,
+    /// when the next campaign has found the store well.
+    leads: Option<Epoch>,
+    reason: Option<String>,
 }
 
 impl Background {
@@ -83,32 +91,82 @@ impl Background {
         if self.stop.is_cancelled() { Err(closed()) } else { Ok(()) }
     }
 
-    /// Records the outcome of a commit.
-    pub(crate) fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
+    /// Records that this store leads. Earlier problems are over.
+    pub(crate) fn begin(&self, epoch: Epoch) {
+        *self.lock() = Trouble { leads: Some(epoch), reason: None };
+    }
+
+    /// Records that the leadership is over.
+    pub(crate) fn end(&self, epoch: Epoch) {
+        let mut trouble = self.lock();
+        trouble.leads = trouble.leads.filter(|leads| *leads != epoch);
+    }
+
+    /// Records the outcome of a commit of that leadership.
+    pub(crate) fn note_commit(&self, epoch: Epoch, outcome: &Result<Revision, CommitError>) {
+        let mut trouble = self.lock();
+        if trouble.leads != Some(epoch) {
+            return;
+        }
         match outcome {
             // A batch that was already applied gets this answer, so the store works.
-            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
+            Ok(_) | Err(CommitError::OutOfOrder { .. }) => trouble.reason = None,
             Err(
                 error @ (CommitError::Full(_)
                 | CommitError::Unavailable(_)
                 | CommitError::Ambiguous(_)
                 | CommitError::Corrupt(_)),
-            ) => self.note_trouble(Some(error.to_string())),
+            ) => trouble.reason = Some(error.to_string()),
             Err(_) => {}
         }
     }
 
-    /// Records why the last commit or campaign failed, or that none did.
-    pub(crate) fn note_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// Records why the last campaign failed, or that none did.
+    pub(crate) fn note_campaign(&self, reason: Option<String>) {
+        self.lock().reason = reason;
     }
 
+    /// Why the last commit or campaign failed, if so.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().reason.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The error of calls after the end.
 pub(crate) fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_outlives_its_leadership_says_nothing_about_the_store() {
+        let background = Background::start("test").expect("a thread");
+        let (first, second) = (Epoch(1), Epoch(2));
+        let fails = || Err(CommitError::Ambiguous("no answer".to_owned()));
+        background.begin(first);
+        background.note_commit(first, &fails());
+        assert!(background.trouble().is_some());
+        background.end(first);
+        // The next campaign finds the store well.
+        background.note_campaign(None);
+        background.note_commit(first, &fails());
+        assert_eq!(background.trouble(), None);
+        background.begin(second);
+        background.end(first);
+        background.note_commit(first, &fails());
+        assert_eq!(background.trouble(), None);
+        background.note_commit(second, &fails());
+        background.note_commit(first, &Ok(Revision(1)));
+        assert!(background.trouble().is_some());
+        background.note_commit(second, &Ok(Revision(2)));
+        assert_eq!(background.trouble(), None);
+        background.stop();
+    }
 }

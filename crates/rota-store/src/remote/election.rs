@@ -173,7 +173,7 @@ impl<C: Candidate> Campaign<C> {
                 None => store.check_open(),
             };
             if let Err(error) = hopeless {
-                store.background().note_trouble(Some(error.to_string()));
+                store.background().note_campaign(Some(error.to_string()));
                 if let Some(reply) = reply.take() {
                     let _ = reply.send(Err(error));
                 }
@@ -188,7 +188,7 @@ impl<C: Candidate> Campaign<C> {
                 );
                 warned = true;
             }
-            store.background().note_trouble(Some(reason));
+            store.background().note_campaign(Some(reason));
             if self.unless_over(backoff.wait()).await.is_none() {
                 break;
             }
@@ -223,7 +223,7 @@ impl<C: Candidate> Campaign<C> {
         let competing = async {
             candidate.enter(hold).await?;
             // Earlier problems are over.
-            candidate.store().background().note_trouble(None);
+            candidate.store().background().note_campaign(None);
             tokio::select! {
                 biased;
                 won = candidate.compete(hold) => won,
@@ -264,7 +264,7 @@ impl<C: Candidate> Campaign<C> {
         let (epoch, node) = (C::epoch(taken), &candidate.me().name);
         let (resign, mut resignation) = oneshot::channel::<Resignation>();
         let (over, is_over) = watch::channel(false);
-        candidate.store().background().note_trouble(None);
+        candidate.store().background().begin(epoch);
         candidate.begin(hold, taken);
         let leadership = RemoteLeadership {
             candidate: Arc::clone(candidate),
@@ -291,6 +291,7 @@ impl<C: Candidate> Campaign<C> {
             })
             .await;
         candidate.store().end(epoch);
+        candidate.store().background().end(epoch);
         over.send_replace(true);
         if let Some(Some(Resignation { successor, done })) = ended {
             let given_up = candidate.give_up(hold, taken, successor.as_deref());
