@@ -102,6 +102,7 @@
       // A page that began with a failure has no regions to fill.
       if (!stale && failing(at("main")) && !isHeld(at("main"))) at("main").replaceChildren(...document.importNode(fresh.getElementById("main"), true).childNodes);
       if (!stale) asOf = Date.now();
+      askAgain(fresh);
       let left = false;
       for (const region of regions()) {
         const next = fresh.getElementById(region.id);
@@ -141,6 +142,13 @@
     const shown = new Set(regions().flatMap((region) => region.dataset.live.split(" ")));
     for (const topic of topics.split(" ")) if (shown.has(topic)) waiting.add(topic);
     schedule();
+  };
+  // Some answers of the node are shared by all pages, and may be older than what this page has heard.
+  let older = 0;
+  const askAgain = (page) => {
+    clearTimeout(older);
+    const after = page.getElementById("main").dataset.again;
+    if (after) older = setTimeout(() => { waiting.add("again"); schedule(); }, Number(after));
   };
   const told = ({ state: next, topics }) => {
     if (next) {
@@ -214,6 +222,7 @@
     at("times").addEventListener("change", (event) => { kept.set("times", event.target.value); showTimes(document); });
     listen();
     show();
+    askAgain(document);
   }
   showTimes(document);
   setInterval(() => { if (!document.hidden && kept.get("times", "relative") === "relative") showTimes(document); }, 10000);

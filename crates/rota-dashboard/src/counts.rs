@@ -10,7 +10,7 @@ use rota_proto::{
     v1::{CountTasksRequest, TaskStatus},
 };
 
-use crate::{api::Api, kept::Kept, link, parts::count};
+use crate::{api::Api, kept::Kept, link, parts::count, visit::Visit};
 
 /// Time for one count. What is not counted by then is told as "or more".
 const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 10_000_000 };
@@ -40,18 +40,25 @@ impl HowMany {
 /// The numbers of a filter by status. A status that could not be counted is not there.
 pub(crate) type ByStatus = HashMap<TaskStatus, HowMany>;
 
-/// The counts that a node keeps.
-#[derive(Debug, Default)]
+/// The counts that a node keeps. They cost the leader at most a hundredth of a core for each filter that is shown.
+#[derive(Debug)]
 pub(crate) struct Counts(Kept<ByStatus>);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(Kept::new(100, 64))
+    }
+}
 
 impl Counts {
     /// Counts the tasks that match a filter in each of these statuses, whatever statuses the filter has.
     pub(crate) async fn of(
         &self,
-        api: &Api,
+        visit: &Visit,
         filter: &TaskFilter,
         statuses: &[TaskStatus],
     ) -> ByStatus {
+        let api = &visit.api;
         let narrowed = |status| TaskFilter { statuses: vec![status], ..filter.clone() };
         let all = TaskFilter { statuses: statuses.to_vec(), ..filter.clone() };
         let question = api.question(&link::to("", all.pairs()));
@@ -61,7 +68,12 @@ impl Counts {
             // What could not be counted can be counted soon.
             if counts.len() == statuses.len() { Ok(counts) } else { Err(counts) }
         };
-        self.0.or_ask(question, count).await.unwrap_or_else(|some| some)
+        self.0.or_ask(&visit.again, question, count).await.unwrap_or_else(|some| some)
+    }
+
+    /// Forgets the counts, after a change.
+    pub(crate) fn forget(&self) {
+        self.0.forget();
     }
 }
 
@@ -89,9 +101,9 @@ mod tests {
     async fn a_count_is_asked_for_once_by_all_pages_of_a_filter() {
         let answer = CountTasksResponse { count: 1200, at_least: true, examined: 1200 };
         let fake = Fake::default().with("CountTasks", &answer);
-        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
+        let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
         for _ in 0..3 {
-            let found = counts.of(&api, &filter("a/b"), &ASKED).await;
+            let found = counts.of(&visit, &filter("a/b"), &ASKED).await;
             assert_eq!(found[&TaskStatus::Failed].short(), "1,200+");
         }
         let asked: Vec<CountTasksRequest> = fake.calls("CountTasks");
@@ -99,17 +111,18 @@ mod tests {
         assert!(
             asked.iter().all(|one| one.filter.as_ref().is_some_and(|it| it.statuses.len() == 1))
         );
-        counts.of(&api, &filter("other"), &ASKED).await;
-        counts.of(&api.with_token(Some("t")), &filter("other"), &ASKED).await;
+        counts.of(&visit, &filter("other"), &ASKED).await;
+        let other = Visit { api: visit.api.with_token(Some("t")), ..visit };
+        counts.of(&other, &filter("other"), &ASKED).await;
         assert_eq!(fake.methods().len(), 3 * ASKED.len(), "another filter, another token");
     }
 
     #[tokio::test]
     async fn a_count_that_fails_is_not_kept() {
         let fake = Fake::default().refusing("CountTasks", Status::unavailable("no leader"));
-        let (counts, api) = (Counts::default(), fake.visit("tasks", "").api);
-        assert_eq!(counts.of(&api, &filter("q"), &ASKED).await, ByStatus::new());
-        counts.of(&api, &filter("q"), &ASKED).await;
+        let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
+        assert_eq!(counts.of(&visit, &filter("q"), &ASKED).await, ByStatus::new());
+        counts.of(&visit, &filter("q"), &ASKED).await;
         assert_eq!(fake.methods().len(), 2 * ASKED.len());
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     answer,
     api::{Api, Inner},
     assets, flash,
+    kept::AskAgain,
     layout::{self, Shown, View},
     link,
     live::Live,
@@ -38,11 +39,16 @@ pub struct Options {
     /// The origin of the URL by which browsers reach the server, if it is another than they ask for here, such as
     /// `https://rota.example.com`.
     pub public_origin: Option<String>,
+    /// The address of a trace, with [`TRACE_ID`] in the place of its id.
+    pub trace_url: Option<String>,
 }
+
+/// Stands for the id of a trace in [`Options::trace_url`].
+pub const TRACE_ID: &str = "{trace_id}";
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = (self.tokens.len(), self.secure, &self.public_origin);
+        let shown = (self.tokens.len(), self.secure, &self.public_origin, &self.trace_url);
         write!(f, "Options{shown:?}")
     }
 }
@@ -74,7 +80,7 @@ impl Dashboard {
             secure,
             public_origin: options.public_origin,
             live: Live::new(stop.clone()),
-            memory: Arc::default(),
+            memory: Arc::new(Memory { trace_url: options.trace_url, ..Memory::default() }),
             stop,
         }))
     }
@@ -125,6 +131,7 @@ impl Dashboard {
             theme: Theme::of_cookie(theme),
             signed_in: token.is_some(),
             memory: self.0.memory.clone(),
+            again: AskAgain::new(self.0.live.pace()),
         }
     }
 
@@ -177,7 +184,7 @@ impl Dashboard {
             match page {
                 "login" => Ok(self.sign_in(parts, &visit)),
                 "logout" => Ok(self.sign_out()),
-                _ => match pages::act(&visit).await? {
+                _ => match self.change(&visit).await? {
                     Shown::See(link) => Ok(answer::see(&link)),
                     Shown::File { name, content } => Ok(answer::download(name, content)),
                     Shown::Page(view) => {
@@ -200,6 +207,13 @@ impl Dashboard {
                 framed(parts, &visit, &view, info.as_ref(), trouble.status())
             }
         }
+    }
+
+    /// Makes a change. It may have been made also where its answer is an error.
+    async fn change(&self, visit: &Visit) -> Result<Shown, Trouble> {
+        let shown = pages::act(visit).await;
+        self.0.memory.forget();
+        shown
     }
 
     fn sign_in(&self, parts: &Parts, visit: &Visit) -> Response<Body> {

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::body::{Body, to_bytes};
@@ -13,6 +14,7 @@ use tonic::{Code, Status};
 
 use crate::{
     api::{Api, Inner},
+    kept::AskAgain,
     visit::{Pairs, Theme, Visit},
 };
 
@@ -96,6 +98,7 @@ impl Fake {
             theme: Theme::System,
             signed_in: false,
             memory: Arc::default(),
+            again: AskAgain::new(Duration::ZERO),
         }
     }
 

@@ -1,20 +1,46 @@
-//! Answers of the API that are kept for a hundred times as long as they took, so that the pages that ask for them, however
-//! many they are, cost the leader at most a hundredth of a core.
+//! Answers of the API that are kept for many times as long as they took, so that the pages that ask for them, however
+//! many they are, cost the leader at most a small share of a core.
 //!
-//! While one page asks anew, the others go on with what is kept.
+//! While one page asks anew, the others go on with what is kept. A page that was told what is kept knows
+//! [when to ask again](AskAgain).
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-/// An answer is kept for so many times the time that it took, within these bounds.
-const SHARE: u32 = 100;
+/// An answer is kept for so long, or for a share of the time that it took, within these bounds.
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(60);
-/// Questions whose answers are kept. The answers to more are asked for by every page.
-pub(crate) const QUESTIONS: usize = 64;
+
+/// When a page has to ask again, because it shows answers that are older than its request. Clones are of one page.
+#[derive(Debug, Clone)]
+pub(crate) struct AskAgain {
+    millis: Arc<AtomicU64>,
+    /// Shortest time between two requests of a page.
+    pace: Duration,
+}
+
+impl AskAgain {
+    pub(crate) fn new(pace: Duration) -> Self {
+        Self { millis: Arc::new(AtomicU64::new(u64::MAX)), pace }
+    }
+
+    /// Milliseconds until the first of the answers can be newer. `None` if all are of this request.
+    pub(crate) fn millis(&self) -> Option<u64> {
+        Some(self.millis.load(Ordering::Relaxed)).filter(|millis| *millis != u64::MAX)
+    }
+
+    fn within(&self, time: Duration) {
+        let millis = u64::try_from(time.max(self.pace).as_millis()).unwrap_or(u64::MAX - 1);
+        // A page that asks at the very end may still be told what is kept.
+        self.millis.fetch_min(millis + 1, Ordering::Relaxed);
+    }
+}
 
 #[derive(Debug)]
 struct Answer<T> {
@@ -24,32 +50,38 @@ struct Answer<T> {
 
 /// The answers that a node keeps, by the question.
 #[derive(Debug)]
-pub(crate) struct Kept<T>(Mutex<HashMap<String, Answer<T>>>);
-
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+pub(crate) struct Kept<T> {
+    /// An answer is kept for so many times the time that it took.
+    times: u32,
+    /// Questions whose answers are kept. The answers to more are asked for by every page.
+    questions: usize,
+    answers: Mutex<HashMap<String, Answer<T>>>,
 }
 
 impl<T: Clone> Kept<T> {
+    pub(crate) fn new(times: u32, questions: usize) -> Self {
+        Self { times, questions, answers: Mutex::default() }
+    }
+
     /// The answer that is kept for a question, or else the one that `ask` gives.
     ///
     /// # Errors
     /// The error of `ask`, after which nothing is kept.
     pub(crate) async fn or_ask<E>(
         &self,
+        again: &AskAgain,
         question: String,
         ask: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let started = Instant::now();
-        if let Some(value) = self.known(&question, started) {
+        if let Some(Answer { until, value }) = self.known(&question, started) {
+            again.within(until.saturating_duration_since(started));
             return Ok(value);
         }
         let asked = ask.await;
         match &asked {
             Ok(value) => {
-                let until = started + (started.elapsed() * SHARE).clamp(LEAST, MOST);
+                let until = started + (started.elapsed() * self.times).clamp(LEAST, MOST);
                 self.keep(question, Answer { until, value: value.clone() }, started);
             }
             Err(_) => drop(self.lock().remove(&question)),
@@ -57,12 +89,17 @@ impl<T: Clone> Kept<T> {
         asked
     }
 
+    /// Forgets all, after a change: whoever made it looks for it.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// What is kept. Whoever is told nothing asks, and until the answer comes, others are told what was kept.
-    fn known(&self, question: &str, now: Instant) -> Option<T> {
+    fn known(&self, question: &str, now: Instant) -> Option<Answer<T>> {
         let mut kept = self.lock();
         let answer = kept.get_mut(question)?;
         if now < answer.until {
-            return Some(answer.value.clone());
+            return Some(Answer { until: answer.until, value: answer.value.clone() });
         }
         answer.until = now + LEAST;
         None
@@ -70,16 +107,16 @@ impl<T: Clone> Kept<T> {
 
     fn keep(&self, question: String, new: Answer<T>, now: Instant) {
         let mut kept = self.lock();
-        if kept.len() >= QUESTIONS {
+        if kept.len() >= self.questions {
             kept.retain(|_, one| now < one.until);
         }
-        if kept.len() < QUESTIONS || kept.contains_key(&question) {
+        if kept.len() < self.questions || kept.contains_key(&question) {
             kept.insert(question, new);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Answer<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,12 +128,14 @@ mod tests {
 
     use super::*;
 
+    const QUESTIONS: usize = 64;
+
     #[tokio::test]
     async fn a_failure_is_not_kept() {
-        let kept = Kept::default();
+        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
         let asked = &Cell::new(0);
         let ask = |answer: Result<u8, &'static str>| {
-            kept.or_ask("q".to_owned(), async move {
+            kept.or_ask(&again, "q".to_owned(), async move {
                 asked.set(asked.get() + 1);
                 answer
             })
@@ -113,12 +152,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_page_asks_anew_and_the_others_do_not_wait() {
-        let kept = Kept::default();
-        let ask = |answer: u8| kept.or_ask("q".to_owned(), ready(Ok::<_, ()>(answer)));
+        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
+        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer)));
         assert_eq!(ask(1).await, Ok(1));
         kept.lock().get_mut("q").expect("kept").until = Instant::now();
         let (answer, comes) = oneshot::channel();
-        let asking = kept.or_ask("q".to_owned(), comes);
+        let asking = kept.or_ask(&again, "q".to_owned(), comes);
         let others = async {
             for _ in 0..3 {
                 assert_eq!(ask(3).await, Ok(1));
@@ -130,10 +169,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_page_knows_when_to_ask_again() {
+        let kept = Kept::new(100, QUESTIONS);
+        let ask = async |answer: u8| {
+            let again = AskAgain::new(Duration::ZERO);
+            let told = kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer))).await;
+            (told, again.millis())
+        };
+        assert_eq!(ask(1).await, (Ok(1), None), "it is new");
+        let (told, millis) = ask(2).await;
+        assert_eq!(told, Ok(1));
+        assert!(millis.is_some_and(|millis| (1..=1001).contains(&millis)), "{millis:?}");
+        kept.forget();
+        assert_eq!(ask(2).await, (Ok(2), None), "a change was made");
+    }
+
+    #[test]
+    fn the_first_answer_that_can_be_newer_says_when() {
+        let again = AskAgain::new(Duration::ZERO);
+        for millis in [700, 300, 900] {
+            again.clone().within(Duration::from_millis(millis));
+        }
+        assert_eq!(again.millis(), Some(301));
+        let slow = AskAgain::new(Duration::from_secs(2));
+        slow.within(Duration::from_millis(300));
+        assert_eq!(slow.millis(), Some(2001), "many pages are open");
+    }
+
+    #[tokio::test]
     async fn the_memory_is_bounded() {
-        let kept = Kept::default();
+        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
         for number in 0..QUESTIONS * 2 {
-            kept.or_ask(number.to_string(), ready(Ok::<_, ()>(number))).await.expect("an answer");
+            kept.or_ask(&again, number.to_string(), ready(Ok::<_, ()>(number)))
+                .await
+                .expect("an answer");
         }
         assert_eq!(kept.lock().len(), QUESTIONS);
     }

@@ -110,7 +110,8 @@ pub(crate) fn page(visit: &Visit, view: &View, info: Option<&ServerInfo>) -> Mar
                 a.skip href="#main" { "Skip to the content" }
                 (top(visit, info))
                 (navigation(view.of))
-                main #main tabindex="-1" {
+                // The script asks again after so many milliseconds, whatever it hears.
+                main #main tabindex="-1" data-again=[visit.again.millis()] {
                     // Written by the script, while what the page shows cannot be refreshed.
                     p #stale.stale role="status" {}
                     @if let Some(flash) = visit.flash() {

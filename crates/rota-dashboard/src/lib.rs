@@ -32,4 +32,4 @@ mod trouble;
 mod visit;
 
 pub use api::{Api, Inner};
-pub use dashboard::{Dashboard, Options};
+pub use dashboard::{Dashboard, Options, TRACE_ID};

@@ -152,6 +152,11 @@ impl Live {
         });
     }
 
+    /// Shortest time between two requests of an open page.
+    pub(crate) fn pace(&self) -> Duration {
+        pause(self.streams.load(Ordering::Relaxed))
+    }
+
     /// A stream for a browser.
     pub(crate) fn answer(&self) -> Response<Body> {
         if self.streams.fetch_add(1, Ordering::Relaxed) >= STREAMS {

@@ -1,14 +1,53 @@
-//! What a node remembers from one page to the next: numbers that nobody should ask the leader for at every refresh.
+//! What a node knows from one page to the next: answers that nobody should ask the leader for at every refresh, and what its
+//! operator told it.
 
-use rota_proto::v1::FailureGroup;
+use std::sync::Arc;
 
-use crate::{counts::Counts, kept::Kept, pulse::Pulse};
+use rota_proto::v1::{FailureGroup, ListFailuresResponse};
+
+use crate::{TRACE_ID, counts::Counts, kept::Kept, pages::SchedulesSeen, pulse::Pulse};
 
 /// The memory of the pages of a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) counts: Counts,
     /// The groups of recent failures of the first page.
-    pub(crate) failures: Kept<Vec<FailureGroup>>,
+    pub(crate) recent_failures: Kept<Vec<FailureGroup>>,
+    /// The groups of the page of failures, which is up to date within a second: at most a thirtieth of a core each.
+    pub(crate) failures: Kept<Arc<ListFailuresResponse>>,
+    /// The schedules that need attention.
+    pub(crate) schedules: Kept<Arc<SchedulesSeen>>,
     pub(crate) pulse: Pulse,
+    /// See [`Options::trace_url`](crate::Options::trace_url).
+    pub(crate) trace_url: Option<String>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            counts: Counts::default(),
+            recent_failures: Kept::new(100, 64),
+            failures: Kept::new(30, 8),
+            schedules: Kept::new(100, 64),
+            pulse: Pulse::default(),
+            trace_url: None,
+        }
+    }
+}
+
+impl Memory {
+    /// The address of a trace, where the operator said where traces are.
+    pub(crate) fn trace(&self, id: &str) -> Option<String> {
+        // Nothing but a true id goes into an address.
+        let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.trace_url.as_ref().filter(|_| is_id).map(|url| url.replace(TRACE_ID, id))
+    }
+
+    /// Forgets what a change may have made untrue, so that whoever made it sees it.
+    pub(crate) fn forget(&self) {
+        self.counts.forget();
+        self.recent_failures.forget();
+        self.failures.forget();
+        self.schedules.forget();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{api::Api, flash, link, memory::Memory, trouble::Trouble};
+use crate::{api::Api, flash, kept::AskAgain, link, memory::Memory, trouble::Trouble};
 
 /// The colours of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,8 @@ pub(crate) struct Visit {
     pub(crate) signed_in: bool,
     /// What the node remembers.
     pub(crate) memory: Arc<Memory>,
+    /// When the page has to ask again.
+    pub(crate) again: AskAgain,
 }
 
 impl Visit {

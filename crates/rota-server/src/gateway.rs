@@ -47,7 +47,7 @@ pub(crate) async fn app(
     services: Services,
     access: Access,
     local: SocketAddr,
-    secure: bool,
+    pages: dashboard::Options,
 ) -> Result<(Router, Dashboard), ReflectionError> {
     let call = services.limits.body_timeout + services.limits.wait + ANSWER;
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
@@ -57,13 +57,8 @@ pub(crate) async fn app(
     let answers = Answers::new(&services.limits, &metrics);
     let stop = services.stop.clone();
     let rest = rest::routes(services);
-    let options = dashboard::Options {
-        tokens: access.tokens.all().map(Into::into).collect(),
-        secure,
-        public_origin: access.public_origin.clone(),
-    };
     let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
-    Ok(guarded(gateway, options, stop))
+    Ok(guarded(gateway, pages, stop))
 }
 
 fn guarded<G, R>(

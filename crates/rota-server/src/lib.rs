@@ -35,5 +35,6 @@ pub use limits::Limits;
 pub use log::{LogControl, WrongFilter};
 pub use net::{BoxedStream, ByteStream, Connect, Listen, Pending, TcpConnect};
 pub use rest::openapi_json;
+pub use rota_dashboard::TRACE_ID;
 pub use serve::{ServeError, Server, ServerOptions};
 pub use trace::TickSpans;

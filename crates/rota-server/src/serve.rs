@@ -87,6 +87,8 @@ pub struct ServerOptions {
     pub metrics_open: bool,
     /// Origin of the URL by which browsers reach the server through a proxy, such as `https://rota.example.com`.
     pub public_origin: Option<String>,
+    /// The address of a trace for the pages of tasks, with `{trace_id}` in the place of its id.
+    pub trace_url: Option<String>,
     /// TLS of the port. Without it, connections are plain.
     pub tls: Option<Arc<ServerTls>>,
     /// Files for TLS to other nodes, whose addresses begin with `https://`.
@@ -109,6 +111,7 @@ impl Default for ServerOptions {
             metrics_tokens: Tokens::default(),
             metrics_open: false,
             public_origin: None,
+            trace_url: None,
             tls: None,
             peer_tls: ClientFiles::default(),
             connect: Arc::new(TcpConnect::within(CONNECT)),
@@ -199,6 +202,12 @@ impl Server {
             metrics_open: self.options.metrics_open,
             public_origin: self.options.public_origin,
         };
+        let pages = rota_dashboard::Options {
+            tokens: access.tokens.all().map(Into::into).collect(),
+            secure: self.options.tls.is_some(),
+            public_origin: access.public_origin.clone(),
+            trace_url: self.options.trace_url,
+        };
         let connect = Arc::new(TlsConnect::new(self.options.connect, self.options.peer_tls));
         let metrics = engine.metrics().clone();
         let tls = self.options.tls.map(|tls| Arc::new(Tls::new(tls, metrics)));
@@ -213,7 +222,7 @@ impl Server {
             tracer: self.options.tracer,
             contract: Arc::default(),
         };
-        let app = gateway::app(services, access, self.local, tls.is_some()).await;
+        let app = gateway::app(services, access, self.local, pages).await;
         let (app, dashboard) = app.map_err(|error| ServeError::Setup(error.to_string()))?;
         let pages = tokio::spawn(async move { dashboard.run().await });
         if let Some(peers) = peers {

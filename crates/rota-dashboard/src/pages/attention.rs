@@ -1,18 +1,22 @@
 //! Finds what needs attention in what the API says about queues, workers and the cluster.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use maud::{Markup, html};
 use rota_proto::{
     TimeSpan,
-    v1::{
-        Cluster, FailureGroup, ListQueuesResponse, ListWorkersResponse, NodeRole, Queue, Schedule,
-        Worker,
-    },
+    v1::{Cluster, FailureGroup, ListQueuesResponse, ListWorkersResponse, NodeRole, Queue, Worker},
 };
 use tonic::Status;
 
-use super::{change::paused_by, failures, schedules};
+use super::{
+    change::paused_by,
+    failures,
+    schedules::{self, attention::SchedulesSeen},
+};
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -32,7 +36,7 @@ pub(super) struct Seen {
     pub(super) queues: Result<ListQueuesResponse, Status>,
     pub(super) workers: Result<ListWorkersResponse, Status>,
     pub(super) cluster: Result<Cluster, Status>,
-    pub(super) schedules: Result<Vec<Schedule>, Status>,
+    pub(super) schedules: Result<Arc<SchedulesSeen>, Status>,
     /// Groups of the last failures.
     pub(super) failures: Result<Vec<FailureGroup>, Status>,
 }
@@ -56,8 +60,9 @@ pub(super) fn find(seen: &Seen) -> Vec<Attention> {
     if let Ok(cluster) = &seen.cluster {
         found.extend(of_cluster(cluster));
     }
-    let schedules = seen.schedules.as_deref().unwrap_or_default();
-    found.extend(schedules::attention::find(schedules, SystemTime::now()));
+    if let Ok(schedules) = &seen.schedules {
+        found.extend(schedules::attention::find(&schedules.found, SystemTime::now()));
+    }
     found.extend(seen.failures.iter().flatten().map(failures::attention));
     let queues = seen.queues.as_ref().map(|list| list.queues.as_slice()).unwrap_or_default();
     if let Ok(workers) = &seen.workers {
@@ -231,7 +236,7 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues, ..ListQueuesResponse::default() }),
             workers: Ok(ListWorkersResponse { workers, ..ListWorkersResponse::default() }),
             cluster: Ok(cluster),
-            schedules: Ok(Vec::new()),
+            schedules: Ok(Arc::default()),
             failures: Ok(Vec::new()),
         };
         find(&seen).into_iter().map(|one| one.href).collect()

@@ -1,7 +1,10 @@
 //! What fails: failed tasks, or tasks that will be tried again, in groups by kind and error. Each group can be listed,
 //! retried or deleted, by the page of bulk changes of the list of tasks.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use maud::{Markup, html};
 use rota_proto::{
@@ -52,7 +55,12 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
         limit: Some(GROUPS),
         time_limit: Some(TIME),
     };
-    let list = visit.api.tasks().list_failures(request).await?.into_inner();
+    let ask = async {
+        let list = visit.api.tasks().list_failures(request).await;
+        list.map(|list| Arc::new(list.into_inner()))
+    };
+    let question = visit.api.question(&visit.here());
+    let list = visit.memory.failures.or_ask(&visit.again, question, ask).await?;
     Ok(View::new("Failures", "failures", page(visit, state, &list)))
 }
 
@@ -69,7 +77,8 @@ pub(super) async fn recent(visit: &Visit) -> Result<Vec<FailureGroup>, Status> {
         let list = visit.api.tasks().list_failures(request).await;
         list.map(|list| list.into_inner().groups)
     };
-    visit.memory.failures.or_ask(visit.api.question("recent"), ask).await
+    let question = visit.api.question("recent");
+    visit.memory.recent_failures.or_ask(&visit.again, question, ask).await
 }
 
 /// A group as something that needs attention.

@@ -20,6 +20,7 @@ mod task;
 mod tasks;
 mod workers;
 
+pub(crate) use self::schedules::attention::SchedulesSeen;
 use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.

@@ -104,6 +104,12 @@ fn attention_of(seen: &Seen) -> Markup {
                 Some(status) if !has_found => (failed(status.clone())),
                 _ => (attention_list(found)),
             }
+            @if let Some(number) = seen.schedules.as_ref().ok().and_then(|schedules| schedules.only) {
+                p.note {
+                    "Looked at the first " (count(number as u64)) " schedules by name. "
+                    a href="schedules" { "All schedules" }
+                }
+            }
         }
         @if let Some(status) = seen.unread() && has_found { (failed(status.clone())) }
     }
@@ -201,7 +207,7 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues: vec![queue], ..ListQueuesResponse::default() }),
             workers: Err(Status::unavailable("no leader")),
             cluster: Err(Status::unavailable("no leader")),
-            schedules: Ok(Vec::new()),
+            schedules: Ok(std::sync::Arc::default()),
             failures: Ok(Vec::new()),
         };
         let html = page(&seen, &[]).into_string();

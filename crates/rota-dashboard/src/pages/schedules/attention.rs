@@ -1,15 +1,20 @@
 //! Finds the schedules that need attention: those that were paused because their tasks failed, those whose tasks fail,
 //! and those whose ticks are late, were missed or were refused.
 //!
-//! The overview asks often, so it looks at the first schedules by name and at the first paused ones alone.
+//! The API has no filter for them, so the overview reads the schedules by name, up to a bound, and says how far it looked.
+//! What it found is [kept](crate::kept).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    slice,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use maud::html;
 use rota_proto::{
     Date, TimeSpan,
     json::Words,
-    v1::{ListSchedulesRequest, Schedule, ScheduleFilter, ScheduleState},
+    v1::{ListSchedulesRequest, Schedule, ScheduleState},
 };
 
 use tonic::Status;
@@ -21,8 +26,11 @@ use crate::{
     visit::Visit,
 };
 
-/// Schedules to look at, in each of two lists.
-const LOOK: u32 = 200;
+/// Schedules to read at once, and in all.
+const PAGE: u32 = 1000;
+const LOOK: usize = 5000;
+/// Schedules that need attention to keep. Those of which entries are shown are fewer.
+const KEEP: usize = 200;
 /// Entries of one kind. The list of schedules has all.
 const EACH: usize = 5;
 /// Delay of a tick, beyond its jitter, from which somebody should know of it.
@@ -30,27 +38,39 @@ const LATE: Duration = Duration::from_secs(60);
 /// Time for which a missed tick is shown, or longer if no later one has created a task.
 const MISSED: Duration = Duration::from_secs(24 * 3600);
 
-/// Reads the schedules to look at.
-pub(in crate::pages) async fn read(visit: &Visit) -> Result<Vec<Schedule>, Status> {
-    let list = |state: Option<ScheduleState>| {
-        let filter = ScheduleFilter { state: state.map(Into::into), ..ScheduleFilter::default() };
-        let request = ListSchedulesRequest {
-            filter: Some(filter),
-            page_size: LOOK,
-            ..ListSchedulesRequest::default()
-        };
-        let mut api = visit.api.schedules();
-        async move {
-            let list = api.list_schedules(request).await;
-            list.map(|list| list.into_inner().schedules)
+/// What was found in the schedules.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SchedulesSeen {
+    /// Those that need attention.
+    pub(in crate::pages) found: Vec<Schedule>,
+    /// Number of the first schedules by name that were looked at, if these are not all.
+    pub(in crate::pages) only: Option<usize>,
+}
+
+/// Looks for the schedules that need attention.
+pub(in crate::pages) async fn read(visit: &Visit) -> Result<Arc<SchedulesSeen>, Status> {
+    let question = visit.api.question("attention");
+    let look = async { look(visit).await.map(Arc::new) };
+    visit.memory.schedules.or_ask(&visit.again, question, look).await
+}
+
+async fn look(visit: &Visit) -> Result<SchedulesSeen, Status> {
+    let mut api = visit.api.schedules();
+    let mut request = ListSchedulesRequest { page_size: PAGE, ..ListSchedulesRequest::default() };
+    let (mut seen, mut looked) = (SchedulesSeen::default(), 0);
+    loop {
+        let list = api.list_schedules(request.clone()).await?.into_inner();
+        looked += list.schedules.len();
+        let now = SystemTime::now();
+        let needy =
+            list.schedules.into_iter().filter(|one| !find(slice::from_ref(one), now).is_empty());
+        seen.found.extend(needy.take(KEEP - seen.found.len()));
+        match list.next_page_token {
+            None => return Ok(seen),
+            Some(next) if looked < LOOK => request.page_token = next,
+            Some(_) => return Ok(SchedulesSeen { only: Some(looked), ..seen }),
         }
-    };
-    let (found, paused) = tokio::join!(list(None), list(Some(ScheduleState::Paused)));
-    let mut found = found?;
-    found.extend(paused?);
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    found.dedup_by(|one, other| one.name == other.name);
-    Ok(found)
+    }
 }
 
 /// What needs attention.
@@ -231,13 +251,40 @@ mod tests {
         assert!(found[1].what.0.contains("10 min"), "{}", found[1].what.0);
     }
 
+    /// Lists of this many schedules, one after the other, and then an end or more.
+    fn lists(pages: usize, ends: bool) -> Fake {
+        Fake::default().answering("ListSchedules", move |request: ListSchedulesRequest| {
+            let page: usize = request.page_token.parse().unwrap_or_default();
+            let well = |number| schedule(&format!("{page}-{number}"), "2126-01-31T11:59:30Z");
+            let mut schedules: Vec<_> = (1..PAGE).map(well).collect();
+            let name = format!("{page}-fails");
+            schedules
+                .push(Schedule { failures_in_a_row: 1, ..schedule(&name, "2126-01-01T00:00:00Z") });
+            let is_last = ends && page + 1 == pages;
+            let next_page_token = (!is_last).then(|| (page + 1).to_string());
+            Ok(ListSchedulesResponse { schedules, next_page_token })
+        })
+    }
+
     #[tokio::test]
-    async fn a_schedule_in_both_lists_is_one() {
-        let schedules = vec![schedule("a", "2026-01-31T11:59:30Z")];
-        let list = ListSchedulesResponse { schedules, next_page_token: None };
-        let fake = Fake::default().with("ListSchedules", &list);
-        assert_eq!(read(&fake.visit("", "")).await.expect("a list").len(), 1);
-        let calls: Vec<ListSchedulesRequest> = fake.calls("ListSchedules");
-        assert_eq!(calls.len(), 2);
+    async fn all_schedules_are_looked_at_once_for_all_pages() {
+        let fake = lists(3, true);
+        let visit = fake.visit("", "");
+        for _ in 0..2 {
+            let seen = read(&visit).await.expect("schedules");
+            let names: Vec<_> = seen.found.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!(
+                (names.as_slice(), seen.only),
+                (["0-fails", "1-fails", "2-fails"].as_slice(), None)
+            );
+        }
+        assert_eq!(fake.methods().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_look_has_an_end_and_says_so() {
+        let fake = lists(usize::MAX, false);
+        let seen = read(&fake.visit("", "")).await.expect("schedules");
+        assert_eq!((seen.found.len(), seen.only), (5, Some(LOOK)));
     }
 }

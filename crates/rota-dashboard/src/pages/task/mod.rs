@@ -109,10 +109,10 @@ async fn page(visit: &Visit, id: &str, trouble: Option<&Trouble>) -> Result<View
     let attempts = attempts.map(Response::into_inner).map(|list| list.attempts);
     let seen = Seen { task, attempts, result, workers };
     let title = format!("{} {}", seen.task.kind, parts::cut(&seen.task.id));
-    Ok(View::new(title, "tasks", body(&seen, trouble)))
+    Ok(View::new(title, "tasks", body(visit, &seen, trouble)))
 }
 
-fn body(seen: &Seen, trouble: Option<&Trouble>) -> Markup {
+fn body(visit: &Visit, seen: &Seen, trouble: Option<&Trouble>) -> Markup {
     let task = &seen.task;
     html! {
         @if let Some(trouble) = trouble { (trouble_panel(trouble)) }
@@ -137,7 +137,7 @@ fn body(seen: &Seen, trouble: Option<&Trouble>) -> Markup {
             }
             section aria-labelledby="facts-title" {
                 h2 #facts-title { "Properties" }
-                div #facts.card data-live="tasks" { (properties(task)) }
+                div #facts.card data-live="tasks" { (properties(visit, task)) }
             }
         }
         (payload(task))
@@ -179,7 +179,7 @@ fn what_failed(task: &Task, error: &TaskError) -> String {
     }
 }
 
-fn properties(task: &Task) -> Markup {
+fn properties(visit: &Visit, task: &Task) -> Markup {
     let retry = task.retry.unwrap_or_default();
     let text = |text: String| html! { (text) };
     let of = |number: u32, most: Option<u32>| {
@@ -215,8 +215,19 @@ fn properties(task: &Task) -> Markup {
             ("Lease token", task.lease_token.map(|token| html! { code { (token) } })),
             ("Version", Some(text(task.version.to_string()))),
             ("Idempotency key", task.idempotency_key.as_ref().map(|key| html! { code { bdi { (key) } } (copy(key, "Copy the key")) })),
-            ("Trace", task.trace_id.as_ref().map(|id| html! { code { (id) } (copy(id, "Copy the id of the trace")) })),
+            ("Trace", task.trace_id.as_ref().map(|id| trace(visit, id))),
         ]))
+    }
+}
+
+/// The id of a trace, as a link where the operator said where traces are.
+fn trace(visit: &Visit, id: &str) -> Markup {
+    html! {
+        @match visit.memory.trace(id) {
+            Some(url) => { a href=(url) rel="external" { code { (id) } } },
+            None => { code { (id) } },
+        }
+        (copy(id, "Copy the id of the trace"))
     }
 }
 

@@ -10,7 +10,7 @@ use rota_proto::{
 };
 
 use super::*;
-use crate::fake::Fake;
+use crate::{fake::Fake, memory::Memory};
 
 const HOSTILE: &str = "</pre></textarea><script>alert(1)</script>\u{202e}javascript:alert(2)";
 
@@ -88,6 +88,21 @@ async fn a_task_is_shown_with_its_attempts_and_exact_numbers() {
         assert!(page.contains(part), "no {part} in {page}");
     }
     assert!(!page.contains("value=\"cancel\"") && !page.contains("Reschedule"), "{page}");
+}
+
+#[tokio::test]
+async fn a_trace_is_a_link_where_the_operator_said_so() {
+    let trace_url = Some("https://tempo.example/trace/{trace_id}?tab=1".to_owned());
+    let link = "href=\"https://tempo.example/trace/0af7651916cd43dd8448eb211c80319c?tab=1\"";
+    for (id, is_link) in [("0af7651916cd43dd8448eb211c80319c", true), ("../../other", false)] {
+        let fake = fake(Task { trace_id: Some(id.to_owned()), ..task() }, Vec::new());
+        let memory = Memory { trace_url: trace_url.clone(), ..Memory::default() };
+        let visit = Visit { memory: memory.into(), ..fake.visit("task", "id=a") };
+        let Ok(Shown::Page(view)) = show(&visit).await else { panic!("no page") };
+        let html = view.body.into_string();
+        assert_eq!(html.contains(link), is_link, "{html}");
+        assert!(html.contains(id) && !html.contains("trace/.."), "{html}");
+    }
 }
 
 #[tokio::test]
