@@ -248,6 +248,9 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
             .map_err(|error| Failure::usage(format!("metrics_tokens: {error}")))?,
         metrics_open: settings.get("metrics_open")?,
         public_origin: config::origin(settings.text("public_url")),
+        trace_url: Some(settings.text("trace_url"))
+            .filter(|url| !url.is_empty())
+            .map(str::to_owned),
         ..ServerOptions::default()
     })
 }

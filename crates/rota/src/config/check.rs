@@ -7,7 +7,7 @@ use std::{
 
 use rota_core::Name;
 use rota_proto::TimeSpan;
-use rota_server::Tokens;
+use rota_server::{TRACE_ID, Tokens};
 
 use super::{Key, Scope, Settings, Source, Takes, file::nearest, table::keys, variable_of};
 use crate::{exit::Failure, guard};
@@ -89,6 +89,14 @@ fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
             let text = settings.text(key);
             let needed = "must be a URL with http:// or https:// and a host, such as https://rota.example.com";
             (!text.is_empty() && origin(text).is_none()).then(|| format!("{text:?} {needed}"))
+        }
+        "trace_url" => {
+            let text = settings.text(key);
+            let is_url = origin(&text.replace(TRACE_ID, "0")).is_some();
+            let needed = "must be a URL with http:// or https:// and a host, with {trace_id} in the place of the id of \
+                          the trace, such as https://tempo.example.com/trace/{trace_id}";
+            let is_good = text.is_empty() || (is_url && text.contains(TRACE_ID));
+            (!is_good).then(|| format!("{text:?} {needed}"))
         }
         "allowed_programs" => parts
             .iter()
@@ -207,6 +215,7 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ConfigFile, flags};
 
     #[test]
     fn defaults_are_allowed() {
@@ -236,6 +245,23 @@ mod tests {
             wanted(Takes::Address, "nowhere").is_some() && wanted(Takes::Address, "").is_none()
         );
         assert!(wanted(Takes::Names, "a,b c").is_some() && wanted(Takes::Names, "a, b").is_none());
+    }
+
+    #[test]
+    fn the_address_of_a_trace_holds_its_id() {
+        let command = clap::Command::new("rota").args(flags(&[Scope::Server]));
+        let wrong = |url: &str| {
+            let matches = command.clone().get_matches_from(["rota", "--trace-url", url]);
+            let settings = Settings::resolve(&matches, |_| None, None, &ConfigFile::default());
+            wrong_part(&settings.expect("no contradiction"), "trace_url")
+        };
+        for good in ["https://tempo.example.com/trace/{trace_id}", "http://x:3000/?q={trace_id}"] {
+            assert_eq!(wrong(good), None, "{good}");
+        }
+        for bad in ["https://tempo.example.com/trace", "javascript:alert({trace_id})", "{trace_id}"]
+        {
+            assert!(wrong(bad).is_some_and(|told| told.contains("{trace_id}")), "{bad}");
+        }
     }
 
     #[test]

@@ -248,6 +248,15 @@ pub(super) const AFTER_STORES: &[Key] = &[
         "URL by which browsers reach the dashboard, if a proxy changes the host of requests. Default: the host that the \
                  browser asks for",
     ),
+    key(
+        Server,
+        "trace_url",
+        "",
+        "URL",
+        Takes::Text,
+        "URL of a trace, with {trace_id} for its id, for links in the dashboard: \
+                 https://tempo.example.com/trace/{trace_id}. Default: no links",
+    ),
     secret(
         Server,
         "metrics_tokens",
