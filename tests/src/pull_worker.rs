@@ -41,20 +41,23 @@ pub struct PullWorker {
 }
 
 impl PullWorker {
-    /// Starts one.
-    #[must_use]
-    pub fn start(client: Client) -> Self {
+    /// Starts one. Returns when it has its session: if the answer that names the session were lost, nobody could say that the
+    /// tasks in it are not run, and they would be lost when it expires.
+    pub async fn start(client: Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
+        let first = lease(&client, None, 0).await;
         let worker = tokio::spawn(async move {
-            let (mut session, mut effects) = (None, Vec::new());
-            while !told.load(Ordering::Relaxed) {
-                let answer = lease(&client, session).await;
-                session = Some(answer.session);
+            let (mut answer, mut effects) = (first, Vec::new());
+            loop {
                 for dispatch in answer.tasks {
                     effects.push(effect(&dispatch));
                     complete(&client, &dispatch).await;
                 }
+                if told.load(Ordering::Relaxed) {
+                    break;
+                }
+                answer = lease(&client, Some(answer.session), WAIT_S).await;
             }
             effects
         });
@@ -82,13 +85,13 @@ fn effect(dispatch: &Dispatch) -> Effect {
 }
 
 /// Asks for tasks. It has none at that moment, and says so: what a lost answer had told of is told again.
-async fn lease(client: &Client, session: Option<String>) -> LeaseResponse {
+async fn lease(client: &Client, session: Option<String>, wait_s: i64) -> LeaseResponse {
     let request = LeaseRequest {
         worker: NAME.to_owned(),
         session,
         kinds: vec![KIND.to_owned()],
         max: Some(TASKS),
-        wait: Some(rota_client::TimeSpan { seconds: WAIT_S, nanos: 0 }),
+        wait: Some(rota_client::TimeSpan { seconds: wait_s, nanos: 0 }),
         held: Some(HeldLeases::default()),
         ..LeaseRequest::default()
     };

@@ -239,7 +239,7 @@ async fn hurt(backend: Backend, mut plan: Plan) {
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
     let load = Load::start(clients, Kind::Effect, plan.period());
     let users = Users::start((0..USERS).map(|first| cluster.client(first)).collect(), plan.seed);
-    let pull_worker = PullWorker::start(cluster.client(1));
+    let pull_worker = PullWorker::start(cluster.client(1)).await;
     let pulled = Load::start(vec![cluster.client(2)], Kind::Pulled, plan.period() * 4);
     let began = Instant::now();
     let mut probes = Vec::new();
