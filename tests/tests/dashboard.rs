@@ -97,6 +97,7 @@ impl Stage {
 async fn readers_keep_their_place() {
     let stage = Stage::new().await;
     counts_never_flicker(&stage).await;
+    shared_answers_come_up_to_date(&stage).await;
     questions_and_forms_stay(&stage).await;
     rows_stay_under_the_pointer(&stage).await;
     a_slow_network_does_nothing_twice(&stage).await;
@@ -129,6 +130,23 @@ async fn counts_never_flicker(stage: &Stage) {
         number.unwrap_or_else(|| panic!("a count was not there: {one:?}"))
     });
     assert!(pending.is_sorted(), "a count went back");
+    page.close().await;
+}
+
+/// Counts are shared by pages. One that was told a count from before a change asks again, although nothing else happens.
+async fn shared_answers_come_up_to_date(stage: &Stage) {
+    let page = stage.open("tasks?queue=shared").await;
+    let count = "document.querySelector('#statuses [data-state=cancelled] .number')?.textContent";
+    for number in 1..=3 {
+        let new = task("k").queue("shared").delay(SECOND * 3600);
+        let id = stage.client.create_task(new).await.expect("a task").id;
+        // Another page asks just before the change.
+        page.value("window.asked = false, fetch(location.href).then(() => window.asked = true), 0")
+            .await;
+        page.until("asked").await;
+        stage.client.cancel_task(&id).await.expect("cancelled");
+        page.until(&format!("{count} === '{number}'")).await;
+    }
     page.close().await;
 }
 
