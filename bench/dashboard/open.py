@@ -6,10 +6,13 @@ Each page here is a thread that does what the script of the dashboard does: it l
 for its page when the page shows what has changed, at most once a second.
 
 1. Ten times, creates a task while one page is open, and prints how long it took until the page had it.
-2. In turns, measures the throughput with no page and with twenty open pages, and prints both and their ratio.
+2. In turns, measures the throughput with no page and with twenty open pages, and prints both and their ratio; and the
+   processor time of the server for each task. The clients that stand for browsers and for workers share the machine with
+   the server, so its own time says better what pages cost it.
 """
 
 import gzip
+import os
 import re
 import statistics
 import subprocess
@@ -81,33 +84,49 @@ def show_delay():
     print(f"from a change to the page: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
 
 
-def throughput(rota):
+def server_seconds(server):
+    """Seconds of processor time that the server has used."""
+    with open(f"/proc/{server.pid}/stat") as stat:
+        user, system = stat.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def throughput(rota, server):
+    """Tasks a second, and microseconds of the server for each."""
+    before = server_seconds(server)
     command = [rota, "bench", "throughput", "--url", node.URL, "--tasks", str(TASKS)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(re.search(r"tasks_per_second\s+([\d.]+)", text).group(1))
+    rate = float(re.search(r"tasks_per_second\s+([\d.]+)", text).group(1))
+    return rate, (server_seconds(server) - before) * 1e6 / TASKS
 
 
-def show_cost(rota):
+def show_cost(rota, server):
     without, beside = [], []
-    throughput(rota)
+    throughput(rota, server)
     for _ in range(ROUNDS):
-        without.append(throughput(rota))
+        without.append(throughput(rota, server))
         pages = [Page(PAGES[number % len(PAGES)]) for number in range(20)]
         began, before = time.monotonic(), sum(page.fetched for page in pages)
-        beside.append(throughput(rota))
-        rate = (sum(page.fetched for page in pages) - before) / (time.monotonic() - began)
-        print(f"no page {without[-1]:.0f} tasks/s, twenty pages {beside[-1]:.0f} tasks/s, {rate:.1f} answers/s", flush=True)
+        beside.append(throughput(rota, server))
+        asked = (sum(page.fetched for page in pages) - before) / (time.monotonic() - began)
+        print(
+            "no page {:.0f} tasks/s, {:.1f} us each; ".format(*without[-1])
+            + "twenty pages {:.0f} tasks/s, {:.1f} us each, ".format(*beside[-1])
+            + f"{asked:.1f} answers/s",
+            flush=True,
+        )
         for page in pages:
             page.close()
-    ratio = statistics.median(beside) / statistics.median(without)
-    print(f"twenty open pages: {ratio:.3f} of the throughput without them")
+    for at, what in enumerate(["throughput", "processor time of the server for a task"]):
+        ratio = statistics.median(one[at] for one in beside) / statistics.median(one[at] for one in without)
+        print(f"twenty open pages: {ratio:.3f} of the {what} without them")
 
 
 def main():
     rota, number = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-    with node.running(rota, number):
+    with node.running(rota, number) as server:
         show_delay()
-        show_cost(rota)
+        show_cost(rota, server)
 
 
 if __name__ == "__main__":
