@@ -423,3 +423,21 @@ fn early_attempts(record: &DoneRecord) -> u32 {
         record.attempt.saturating_sub(1).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_spends_bytes_on_each_change_takes_smaller_tasks() {
+        let limits = BatchLimits { mutations_max: 100, bytes_max: 1 << 20, mutation_bytes: 1000 };
+        let most = (1 << 20) - TASK_MUTATIONS * 1000;
+        assert_eq!(task_bytes_max(limits), most);
+        check_size("a task", most - RECORD_BYTES, limits).expect("it fits");
+        let refused = check_size("a task", most - RECORD_BYTES + 1, limits);
+        assert!(matches!(refused, Err(Refusal::TooLarge { .. })), "{refused:?}");
+        // No record can be larger than a store takes for one value.
+        let limits = BatchLimits { bytes_max: VALUE_BYTES_MAX * 4, ..limits };
+        assert_eq!(task_bytes_max(limits), VALUE_BYTES_MAX);
+    }
+}

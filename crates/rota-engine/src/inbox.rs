@@ -164,3 +164,35 @@ fn fill(lane: &mut mpsc::Receiver<Sent>, taken: &mut VecDeque<Sent>, mut budget:
     }
     budget
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Answer;
+
+    /// How many requests of workers and of clients one call takes of so many.
+    async fn taken(workers: usize, clients: usize) -> (usize, usize) {
+        let (sender, mut inbox) = inbox();
+        for _ in 0..workers {
+            let (answer, _) = Answer::new(None);
+            let report = Request::Commands { commands: Vec::new(), answer };
+            sender.send(report, MonoTime(0), Duration::ZERO).await.expect("there is room");
+        }
+        for _ in 0..clients {
+            let raise = Request::RaiseLevel { level: 1, alone: false };
+            sender.send(raise, MonoTime(0), Duration::ZERO).await.expect("there is room");
+        }
+        let mut taken = VecDeque::new();
+        assert!(inbox.take(&mut taken, Budget { requests: 11, commands: 100, bytes: 100 }).await);
+        let by_workers = taken.iter().filter(|sent| sent.by_worker.is_some()).count();
+        (by_workers, taken.len() - by_workers)
+    }
+
+    #[tokio::test]
+    async fn workers_have_half_of_the_budget_and_each_side_what_the_other_leaves() {
+        assert_eq!(taken(20, 20).await, (6, 5));
+        assert_eq!(taken(3, 20).await, (3, 8));
+        assert_eq!(taken(20, 2).await, (9, 2));
+        assert_eq!(taken(0, 20).await, (0, 11));
+    }
+}

@@ -221,3 +221,33 @@ fn count_of(what: Happened) -> Option<Count> {
         Happened::Expired => Count::Expired,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rota_core::Name;
+
+    use super::*;
+
+    #[test]
+    fn each_queue_that_is_named_has_five_kinds_on_average() {
+        let mut ledger = Ledger {
+            metrics: NodeMetrics::new("test", 4),
+            totals: Vec::new(),
+            indices: FxHashMap::default(),
+            at_hand: FxHashMap::default(),
+            last: None,
+            changed: Vec::new(),
+        };
+        let name = |text: String| Name::new(&text).expect("a name");
+        for queue in 0..5 {
+            for kind in 0..5 {
+                let (queue, kind) = (name(format!("q{queue}")), name(format!("k{kind}")));
+                ledger.index(&Arc::new(LaneName { queue, kind }));
+            }
+        }
+        // Four names and `other` for both, until there are 4 x 5 pairs; all later ones are of the kind `other`.
+        assert_eq!(ledger.totals.len(), 21);
+        let last = &ledger.totals[20].row;
+        assert_eq!((&*last.queue, &*last.kind), (OTHER, OTHER));
+    }
+}

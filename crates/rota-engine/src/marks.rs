@@ -79,3 +79,21 @@ impl Marks {
         Some(message.encode_to_vec().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_a_date_has_none() {
+        let mut marks = Marks::default();
+        let newest = TaskId::from_u64(7).expect("an id");
+        let message = MarksMessage { newest: newest.as_u64(), written_ms: 0 };
+        let read = Marks::decode(message.encode_to_vec().into()).expect("a record");
+        assert_eq!(read, Marks { newest: Some(newest), written: None });
+        // Nothing was trusted before, so the first date is written whatever it is.
+        let record = marks.note(&[], None, Some(WallTime(1))).expect("a first date");
+        let read = Marks::decode(record).expect("a record");
+        assert_eq!(read, Marks { newest: None, written: Some(WallTime(1)) });
+    }
+}

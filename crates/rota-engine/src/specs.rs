@@ -162,3 +162,23 @@ impl PayloadSizes {
         u32::try_from(bytes / self.mean().max(1)).unwrap_or(u32::MAX).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_size_of_payloads_follows_them_and_says_how_many_fit() {
+        let sizes = PayloadSizes::default();
+        assert_eq!(sizes.count_within(0), 1, "one in any case");
+        for _ in 0..200 {
+            sizes.note(1600);
+        }
+        assert!((1500..=1600).contains(&sizes.mean()), "{}", sizes.mean());
+        assert!((10..=11).contains(&sizes.count_within(16_800)));
+        for _ in 0..200 {
+            sizes.note(160);
+        }
+        assert!((150..=180).contains(&sizes.mean()), "{}", sizes.mean());
+    }
+}

@@ -177,3 +177,47 @@ impl Reads {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rota_core::{LeaseToken, SessionId, WallTime};
+    use rota_store::{EmbeddedOptions, EmbeddedStore};
+
+    use super::*;
+    use crate::layout::SPACES;
+
+    fn assignments(count: usize) -> Vec<Assignment> {
+        let assignment = Assignment {
+            session: SessionId(1),
+            task: TaskId::from_u64(1).expect("an id"),
+            token: LeaseToken(1),
+            attempt: 1,
+            run_at: WallTime(0),
+        };
+        vec![assignment; count]
+    }
+
+    #[test]
+    fn as_many_payloads_are_read_at_once_as_the_window_has_and_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = EmbeddedOptions { reserve_bytes: 0, ..EmbeddedOptions::default() };
+        let store = EmbeddedStore::open(&directory.path().join("data"), SPACES, options);
+        let mut reads = Reads::new(Arc::new(store.expect("an empty directory")));
+        let started = |reads: &mut Reads| {
+            let mut started = 0;
+            while let Some(room) = reads.room()
+                && started < 2 * WINDOW_MAX
+            {
+                reads.start(assignments(room));
+                started += room;
+            }
+            started
+        };
+        // Nothing polls the reads, so all of them stay in flight.
+        assert_eq!(started(&mut reads), WINDOW_MAX);
+        assert_eq!(reads.in_flight, WINDOW_MAX);
+        reads.in_flight = 0;
+        reads.window = 1;
+        assert_eq!(started(&mut reads), 1, "a window that has shrunk has room for one");
+    }
+}

@@ -429,3 +429,26 @@ impl OutputHub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_of_a_former_leadership_takes_nothing_from_the_next() {
+        let hub = OutputHub::new(OutputLimits::default());
+        let task = TaskId::from_u64(1).expect("an id");
+        hub.lead();
+        let former = hub.open(task).expect("a seat");
+        hub.end();
+        hub.lead();
+        let seat = hub.open(task).expect("a seat");
+        let place = OutputPlace::after(0);
+        assert_eq!(hub.read(&former, place, false), Read::Over);
+        hub.left(&former);
+        assert!(hub.watches(task));
+        assert_eq!(hub.read(&seat, place, false), Read::Nothing(true));
+        hub.left(&seat);
+        assert!(!hub.watches(task));
+    }
+}

@@ -409,3 +409,21 @@ pub(super) async fn clear(
     }
     writer.flush().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::kinds::position_of;
+
+    #[test]
+    fn a_removal_spares_the_mark_and_the_level_alone() {
+        let is_spared = |space: &str, key: Bytes| {
+            is_of_the_mark(position_of(space).expect("a space of the engine's"), &key)
+        };
+        assert!(is_spared("cluster", layout::UNFINISHED));
+        assert!(is_spared("cluster", layout::FEATURE_LEVEL));
+        assert!(!is_spared("cluster", Bytes::from_static(b"other")));
+        assert!(!is_spared("queue", layout::UNFINISHED));
+        assert!(!is_spared("queue", Bytes::from_static(b"q")));
+    }
+}

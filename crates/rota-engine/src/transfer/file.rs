@@ -341,3 +341,37 @@ impl<R: BufRead> FileReader<R> {
         TransferError::File { line, why: why.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout;
+
+    /// What is wrong with a file whose only record has this key and value.
+    fn refusal(space: &str, key: Vec<u8>, value: Vec<u8>) -> Option<String> {
+        let header = FileHeader { head: 1, ..FileHeader::new("test", String::new()) };
+        let mut file = header.line().expect("it is written");
+        let kind = position_of(space).expect("a space of the engine's");
+        put_record(&mut file, kind, &key.into(), &value.into()).expect("it is written");
+        let (_, mut reader) = FileReader::open(&file[..]).expect("a header");
+        match reader.record() {
+            Ok(_) => None,
+            Err(TransferError::File { line: 2, why }) => Some(why),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_record_has_more_than_a_store_takes() {
+        let too_large = Some("the key or the value is too large".to_owned());
+        let value = || b"v".to_vec();
+        assert_eq!(refusal("name", vec![b'k'; KEY_BYTES_MAX], value()), None);
+        assert_eq!(refusal("name", vec![b'k'; KEY_BYTES_MAX + 1], value()), too_large);
+        assert_eq!(refusal("name", Vec::new(), value()), too_large);
+        assert_eq!(refusal("result", value(), vec![0; VALUE_BYTES_MAX + 1]), too_large);
+        assert_eq!(
+            refusal("mark", layout::SUCCESSOR.to_vec(), value()).as_deref(),
+            Some("no export has this record")
+        );
+    }
+}

@@ -346,4 +346,16 @@ mod tests {
         assert_eq!(date(WallTime(i64::MAX)), json!(i64::MAX));
         assert_eq!((newer_fields(0), newer_fields(3)), (Value::Null, json!(3)));
     }
+
+    #[test]
+    fn names_are_shown_if_a_client_gave_any_and_failures_with_their_reason() {
+        let id = Name::new("mine").expect("a name");
+        let named = ClientKeys { id: Some(id.clone()), key: None };
+        assert_eq!(keys(named), json!({ "id": "mine" }));
+        let both = ClientKeys { id: Some(id), key: Some("once".into()) };
+        assert_eq!(keys(both), json!({ "id": "mine", "idempotency_key": "once" }));
+        assert_eq!(keys(ClientKeys::default()), Value::Null);
+        let broken = Failure::new(rota_core::FailureReason::Permanent, "broken");
+        assert_eq!(failed(broken), json!({ "reason": "permanent", "message": "broken" }));
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{AttemptOutcome, Failure, FailureReason, Millis, Pause, Status};
+use rota_core::{AttemptOutcome, Failure, FailureReason, Millis, Pause, Refusal, Status};
 use rota_engine::{Engine, EngineError, EngineOptions, Role, TaskRef};
 use rota_store::Epoch;
 
-use crate::support::{Mood, MoodyStore, Node, completed, defined, task, until};
+use crate::{
+    schedules::put_yearly,
+    support::{Mood, MoodyStore, Node, completed, defined, name, task, until},
+};
 
 fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
     let options = EngineOptions {
@@ -80,11 +83,7 @@ async fn a_follower_takes_over_with_all_there_is() {
     for _ in 0..50 {
         tasks.push(first.submit(task("k")).await);
     }
-    first
-        .engine
-        .pause_queue(&crate::support::name("other"), Some(Pause::default()))
-        .await
-        .expect("an answer");
+    first.engine.pause_queue(&name("other"), Some(Pause::default())).await.expect("an answer");
     let held = first.lease(10).await;
     first.leave().await;
     until_role(&second.engine, |role| *role == Role::Leader).await;
@@ -108,6 +107,49 @@ async fn a_follower_takes_over_with_all_there_is() {
         assert_eq!((view.status, view.attempt), (Status::Completed, 1));
     }
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_follower_takes_over_schedules_as_they_are_and_none_that_were_deleted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    // The other node has its copy, so it learns of both from their changes alone.
+    for schedule in ["kept", "gone"] {
+        put_yearly(&first, schedule).await;
+    }
+    let pause = Some(Pause::default());
+    first.engine.pause_schedule(&name("kept"), pause).await.expect("it is there");
+    first.engine.delete_schedule(&name("gone"), None).await.expect("it is there");
+    first.leave().await;
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    until_ready(&second).await;
+    let kept = second.engine.schedule(&name("kept")).await.expect("an answer").expect("known");
+    assert!(kept.view.state.pause.is_some(), "its state is that of the last change");
+    let gone = second.engine.trigger_schedule(&name("gone")).await;
+    let unknown = matches!(gone, Err(EngineError::Refused(Refusal::UnknownSchedule)));
+    assert!(unknown, "{gone:?}");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_the_end_of_a_task_ends_with_the_leadership() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    let id = first.submit(task("k")).await;
+    let (engine, waited_for) = (first.engine.clone(), id.clone());
+    let waiting =
+        tokio::spawn(async move { engine.wait(&waited_for, Duration::from_secs(3600)).await });
+    // What is asked later is answered later, so the wait has begun.
+    first.engine.task(&id).await.expect("an answer").expect("known");
+    first.engine.transfer(None).await.expect("handed over");
+    let ended = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    let ended = ended.expect("it waits for nothing more").expect("no panic");
+    let lost = matches!(ended, Err(EngineError::NotLeader | EngineError::LeadershipLost));
+    assert!(lost, "{ended:?}");
+    second.leave().await;
+    first.stop().await;
 }
 
 #[tokio::test]
@@ -320,6 +362,9 @@ async fn a_node_without_its_store_is_not_ready_though_it_has_nothing_to_commit()
         let failing = checks.iter().filter(|check| check.problem.is_some());
         assert_eq!(failing.map(|check| check.name).collect::<Vec<_>>(), expected);
     }
+    let checks = second.engine.health().checks;
+    let problem = checks.into_iter().find(|check| check.name == "leader").unwrap().problem;
+    assert_eq!(problem.unwrap(), "the leader is unknown, because the store does not answer");
     assert!(first.engine.metrics().standing().known);
     assert!(!second.engine.metrics().standing().known);
     assert_eq!(second.engine.cluster().await.leader, None);

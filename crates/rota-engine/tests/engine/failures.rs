@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rota_core::{AttemptOutcome, Failure, FailureReason, Millis, Name, Status, WallTime};
 use rota_engine::{
-    BulkAction, BulkOutcome, Dispatched, FailureFilter, FailureState, NewTask, TaskFilter,
-    TimeRange,
+    BulkAction, BulkOutcome, Dispatched, EngineOptions, FailureFilter, FailureState, NewTask,
+    TaskFilter, TimeRange,
 };
 
-use crate::support::{Node, completed, defined, name, task};
+use crate::support::{MoodyStore, Node, SetClock, completed, defined, name, task};
 
 const TIME: Duration = Duration::from_secs(2);
 
@@ -84,6 +84,28 @@ async fn failures_with_the_same_cause_are_one_group() {
     // They wait, and still show their last error.
     assert_eq!(count(&node, &failed).await, (0, false));
     assert_eq!(count(&node, &filter).await, (4, false));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_shows_its_last_failure_whichever_task_is_newer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = SetClock::new();
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let node = Node::start_at(clock.host(), store, EngineOptions::default());
+    node.engine.submit((0..3).map(|_| task("mail")).collect()).await.expect("an answer");
+    let mut leased = node.lease(3).await;
+    leased.sort_unstable_by_key(|task| task.spec.id);
+    // Neither the newest nor the oldest task fails last.
+    for at in [2, 0, 1] {
+        clock.set_by(Duration::from_secs(1), true);
+        assert!(node.report(&leased[at], failed(&format!("user {at} not found"))).await);
+    }
+    let any = FailureFilter::default();
+    let found = node.engine.failures(&any, 50, TIME).await.expect("an answer").groups;
+    assert_eq!((found.len(), found[0].count), (1, 3));
+    assert_eq!(&*found[0].sample.message, "user 1 not found");
+    assert!(found[0].last_at.since(found[0].first_at) >= Millis(2000), "{found:?}");
     node.stop().await;
 }
 

@@ -245,6 +245,24 @@ async fn nothing_is_said_from_the_memory_of_a_leadership_that_has_lapsed() {
 }
 
 #[tokio::test]
+async fn what_has_landed_is_answered_although_the_leadership_has_lapsed_meanwhile() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("before")).await;
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let landed = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+    node.store.lapsed.store(true, Ordering::Relaxed);
+    node.store.set(Mood::Well);
+    // Its fence let the batch in, so no other leader can have come before it.
+    let landed = landed.await.expect("no panic").expect("it has landed");
+    assert!(landed[0].is_ok(), "{landed:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_commit_ran_into_is_over_with_the_leadership() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));

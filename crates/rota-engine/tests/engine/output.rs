@@ -193,6 +193,32 @@ async fn a_gap_in_an_attempt_is_not_one_in_the_attempt_before() {
 }
 
 #[tokio::test]
+async fn one_who_goes_on_is_told_of_the_last_ten_attempts_before_the_one_that_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let mut stream = streaming(&node).await;
+    let patient = defined(task("k"), |it| it.policy.retry.max_attempts = 20);
+    let task = node.submit(patient).await;
+    let first = given(&mut stream).await.remove(0);
+    let mut running = first.clone();
+    for _ in 0..12 {
+        assert!(node.report(&running, failed()).await);
+        running = given(&mut stream).await.remove(0);
+    }
+    let after = Some(OutputPlace::after(first.token.0));
+    let wanted = OutputRequest { after, ..request(&task) };
+    let mut listener = node.engine.watch_output(wanted).await.expect("a place");
+    let mut seen = Vec::new();
+    while listener.attempt() < running.attempt {
+        if let OutputTold::Output { .. } = told(&mut listener).await {
+            seen.push(listener.attempt());
+        }
+    }
+    assert_eq!((running.attempt, seen), (13, (3..13).collect()));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_retry_is_told_and_its_worker_is_asked_at_once() {
     let mut scene = Scene::set(OutputLimits::default()).await;
     assert!(scene.node.report(&scene.leased, failed()).await);

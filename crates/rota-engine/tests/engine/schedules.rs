@@ -52,6 +52,13 @@ fn refusal<T>(result: Result<T, EngineError>) -> Option<Refusal> {
     if let Err(EngineError::Refused(refusal)) = result { Some(refusal) } else { None }
 }
 
+/// The same schedule, as a request with a trace puts it.
+fn traced(mut schedule: ScheduleDefinition) -> ScheduleDefinition {
+    let trace = Trace { parent: "parent".into(), state: "state".into() };
+    Arc::make_mut(&mut schedule.template).definition.trace = Some(trace.into());
+    schedule
+}
+
 const EACH_SECOND: &str = "* * * * * *";
 const NEVER_SOON: &str = "0 0 1 1 *";
 
@@ -62,6 +69,12 @@ async fn put(node: &Node, definition: ScheduleDefinition) {
 /// A schedule `s` with a tick each second.
 pub(crate) async fn put_each_second(node: &Node) {
     put(node, schedule(EACH_SECOND)).await;
+}
+
+/// A schedule of that name whose next tick is not soon.
+pub(crate) async fn put_yearly(node: &Node, schedule_name: &str) {
+    let put = node.engine.put_schedule(name(schedule_name), schedule(NEVER_SOON), None);
+    put.await.expect("it is accepted");
 }
 
 async fn ticks(node: &Node) -> Vec<TickRecord> {
@@ -210,6 +223,9 @@ async fn the_same_definition_changes_nothing_and_another_version_is_refused() {
     let (same, change) = put(schedule(NEVER_SOON), None).await.expect("the same");
     assert_eq!((same.record.version, change), (1, Change::None));
     assert_eq!(same.view.state.cursor, cursor);
+    // Each request has its own trace, also one that is repeated.
+    let (same, change) = put(traced(schedule(NEVER_SOON)), None).await.expect("the same");
+    assert_eq!((same.record.version, change), (1, Change::None));
     let refused = put(schedule("0 1 1 1 *"), Some(0)).await;
     let version = Refusal::ScheduleVersion { wanted: 0, version: 1 };
     assert_eq!(refusal(refused), Some(version));
@@ -257,6 +273,14 @@ async fn what_clients_ask_of_a_schedule_is_done() {
     assert_eq!(resumed, 1);
     let page = engine.schedules(&paused, None, 10).await.expect("an answer");
     assert_eq!(page.schedules.len(), 0);
+    // An action on many changes as many as it may.
+    for other in ["s1", "s2", "s3"] {
+        put_yearly(&node, other).await;
+    }
+    let any = ScheduleFilter::default();
+    let changed = engine.pause_schedules(&any, Some(pause), 2).await.expect("an answer");
+    let page = engine.schedules(&paused, None, 10).await.expect("an answer");
+    assert_eq!((changed, page.schedules.len()), (2, 2));
     node.stop().await;
 }
 

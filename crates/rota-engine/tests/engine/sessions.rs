@@ -7,7 +7,7 @@ use rota_engine::{EngineOptions, LeaseRequest, NewTask, SessionEvent};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::support::{
-    Mood, MoodyStore, Node, completed, given, name, task, time_passes, until, worker,
+    Mood, MoodyStore, Node, SetClock, completed, given, name, task, time_passes, until, worker,
 };
 
 /// Sessions live so long without a sign.
@@ -336,5 +336,52 @@ async fn a_worker_without_credit_gets_no_task() {
         node.submit(task("k")).await;
     }
     assert!(!given(&mut one).await.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_name_workers_up_to_a_limit_and_sum_their_sessions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let metrics = rota_metrics::NodeMetrics::new("test", 2);
+    let options = EngineOptions { metrics, ..options() };
+    let node = Node::start_with(&directory.path().join("data"), options);
+    let slots = async || {
+        let shown = node.engine.collect_metrics().await;
+        let shown = node.engine.metrics().show(shown, rota_metrics::Format::Text);
+        let shown = String::from_utf8(shown.body).expect("text");
+        let of_workers =
+            shown.lines().filter_map(|line| line.strip_prefix("rota_session_slots{worker="));
+        of_workers.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut streams = Vec::new();
+    for named in ["a", "a", "b"] {
+        let request = rota_engine::SessionRequest { worker: name(named), ..worker(&[]) };
+        streams.push(node.engine.open_session(request).await.expect("opened"));
+    }
+    assert_eq!(slots().await, ["\"a\"} 20.0", "\"b\"} 10.0"]);
+    for named in ["c", "d"] {
+        let request = rota_engine::SessionRequest { worker: name(named), ..worker(&[]) };
+        streams.push(node.engine.open_session(request).await.expect("opened"));
+    }
+    let all = slots().await;
+    assert!(all.len() == 3 && all.iter().any(|line| line.starts_with("\"other\"}")), "{all:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_of_the_process_does_not_count_against_workers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let clock = SetClock::new();
+    let options = EngineOptions { session_ttl: Duration::from_secs(60), ..options() };
+    let node = Node::start_at(clock.host(), store, options);
+    let mut stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    node.submit(task("before")).await;
+    let held = given(&mut stream).await.remove(0);
+    clock.pause_for(Duration::from_secs(300));
+    // A step ends sessions that have been silent for too long.
+    node.submit(task("after")).await;
+    assert!(is_open(&node, stream.session).await);
+    assert!(node.report(&held, completed("")).await, "its lease holds as well");
     node.stop().await;
 }

@@ -358,18 +358,27 @@ impl Store for MoodyStore {
     }
 }
 
-/// The system's clocks, with a wall clock that can be set.
+/// The system's clocks, with a wall clock that can be set, and a process that can be paused.
 #[derive(Debug)]
 pub(crate) struct SetClock {
     origin: tokio::time::Instant,
     began: i64,
     set_by: AtomicI64,
+    /// Milliseconds for which the process was paused.
+    paused_for: AtomicU64,
 }
 
 impl SetClock {
     pub(crate) fn new() -> Arc<Self> {
         let began = 1_800_000_000_000;
-        Arc::new(Self { origin: tokio::time::Instant::now(), began, set_by: AtomicI64::new(0) })
+        let (set_by, paused_for) = (AtomicI64::new(0), AtomicU64::new(0));
+        Arc::new(Self { origin: tokio::time::Instant::now(), began, set_by, paused_for })
+    }
+
+    /// All clocks go on by so much at once, as a process sees it that was paused.
+    pub(crate) fn pause_for(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).expect("milliseconds fit");
+        self.paused_for.fetch_add(pause, Ordering::Relaxed);
     }
 
     pub(crate) fn set_by(&self, change: Duration, forward: bool) {
@@ -385,6 +394,7 @@ impl SetClock {
 impl Clock for SetClock {
     fn now(&self) -> Now {
         let mono = u64::try_from(self.origin.elapsed().as_millis()).expect("milliseconds fit");
+        let mono = mono + self.paused_for.load(Ordering::Relaxed);
         let wall = self.began + self.set_by.load(Ordering::Relaxed);
         let wall = wall + i64::try_from(mono).expect("milliseconds fit");
         Now { wall: WallTime(wall), mono: MonoTime(mono) }

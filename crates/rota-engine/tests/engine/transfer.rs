@@ -23,9 +23,9 @@ use rota_engine::{
     transfer::{Contents, Copied, CopyOptions, Progress, Side, TransferError, check, copy},
 };
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, Direction, EmbeddedOptions, EmbeddedStore,
-    Epoch, Fence, Head, KeyRange, Leadership, Member, Revision, Seat, Snapshot, Space, Store,
-    StoreError, StoreStatus, watch,
+    Batch, BatchLimits, BatchSeq, ChangeStream, CommitError, Direction, EmbeddedOptions,
+    EmbeddedStore, Epoch, Fence, Head, KeyRange, Leadership, Member, Revision, Seat, Snapshot,
+    Space, Store, StoreError, StoreStatus, watch,
 };
 
 use crate::support::{Node, completed, name, task};
@@ -52,6 +52,38 @@ struct Fragile {
     loses: Mutex<Option<&'static str>>,
     /// Whether the commit after which it is gone lands.
     lands: bool,
+    /// Leaderships that were given up, so that the next one need not wait for their end.
+    resigned: Arc<AtomicUsize>,
+}
+
+/// A leadership that counts that it was given up.
+struct Resigning {
+    inner: Box<dyn Leadership>,
+    resigned: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Leadership for Resigning {
+    fn fence(&self) -> Fence {
+        self.inner.fence()
+    }
+
+    fn seq_floor(&self) -> BatchSeq {
+        self.inner.seq_floor()
+    }
+
+    fn is_held(&self) -> bool {
+        self.inner.is_held()
+    }
+
+    async fn lost(&self) {
+        self.inner.lost().await;
+    }
+
+    async fn resign(self: Box<Self>, successor: Option<&str>) {
+        self.resigned.fetch_add(1, Ordering::SeqCst);
+        self.inner.resign(successor).await;
+    }
 }
 
 impl Fragile {
@@ -76,6 +108,7 @@ impl Fragile {
             refused,
             away,
             lands,
+            resigned: Arc::default(),
         })
     }
 
@@ -171,7 +204,8 @@ impl Store for Fragile {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        self.inner.campaign(me).await
+        let (inner, resigned) = (self.inner.campaign(me).await?, self.resigned.clone());
+        Ok(Box::new(Resigning { inner, resigned }))
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

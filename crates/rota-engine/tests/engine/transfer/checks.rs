@@ -107,6 +107,14 @@ async fn records_that_contradict_each_other_are_found() {
         batch
     };
     finds(change, &["the lease token 34359738368 is above the number of the last batch"]).await;
+    // A total cannot be read, so nothing is said of how many tasks must be live.
+    let change = async |store: &Fragile| {
+        let mut batch = nothing();
+        let (key, _) = all(store, "total").await.remove(0);
+        batch.put(space("total"), key, &b"\xff"[..]);
+        batch
+    };
+    finds(change, &["it is damaged"]).await;
     // The retention log is empty.
     let change = async |store: &Fragile| {
         let mut batch = nothing();

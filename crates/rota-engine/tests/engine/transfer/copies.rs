@@ -24,6 +24,9 @@ async fn a_copy_is_equal_and_its_tokens_go_on_growing() {
     let before = clean(&from).await;
     let copied = try_copy(&from, &to, FRESH).await.expect("it is copied");
     assert!(!copied.resumed);
+    // Where a leadership only lapses, the nodes that come next would wait for that.
+    let resigned = [&from, &to].map(|store| store.resigned.load(Ordering::SeqCst));
+    assert_eq!(resigned, [1, 1]);
     assert_eq!((&copied.from, &copied.to), (&before, &before));
     // The level and the mark come with the last batch.
     assert_eq!(copied.written + 1, before.records);
