@@ -1,6 +1,8 @@
 //! What people come to the dashboard with, in a real browser: each question is answered within three presses of the
 //! overview, and the time that it took is printed. `ROTA_TEST_SCENE_TASKS=700000` asks in a large history.
 
+#![expect(clippy::print_stdout, reason = "how long an answer took is for people to judge")]
+
 use std::{
     env,
     sync::Arc,
