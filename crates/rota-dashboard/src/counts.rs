@@ -10,7 +10,12 @@ use rota_proto::{
     v1::{CountTasksRequest, TaskStatus},
 };
 
-use crate::{api::Api, kept::Kept, link, parts::count, visit::Visit};
+use crate::{
+    api::Api,
+    kept::{AskAgain, Kept},
+    link,
+    parts::count,
+};
 
 /// Time for one count. What is not counted by then is told as "or more".
 const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 10_000_000 };
@@ -54,11 +59,11 @@ impl Counts {
     /// Counts the tasks that match a filter in each of these statuses, whatever statuses the filter has.
     pub(crate) async fn of(
         &self,
-        visit: &Visit,
+        api: &Api,
+        again: &AskAgain,
         filter: &TaskFilter,
         statuses: &[TaskStatus],
     ) -> ByStatus {
-        let api = &visit.api;
         let narrowed = |status| TaskFilter { statuses: vec![status], ..filter.clone() };
         let all = TaskFilter { statuses: statuses.to_vec(), ..filter.clone() };
         let question = api.question(&link::to("", all.pairs()));
@@ -68,7 +73,7 @@ impl Counts {
             // What could not be counted can be counted soon.
             if counts.len() == statuses.len() { Ok(counts) } else { Err(counts) }
         };
-        self.0.or_ask(&visit.again, question, count).await.unwrap_or_else(|some| some)
+        self.0.or_ask(again, question, count).await.unwrap_or_else(|some| some)
     }
 
     /// Forgets the counts, after a change.
@@ -103,7 +108,7 @@ mod tests {
         let fake = Fake::default().with("CountTasks", &answer);
         let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
         for _ in 0..3 {
-            let found = counts.of(&visit, &filter("a/b"), &ASKED).await;
+            let found = counts.of(&visit.api, &visit.again, &filter("a/b"), &ASKED).await;
             assert_eq!(found[&TaskStatus::Failed].short(), "1,200+");
         }
         let asked: Vec<CountTasksRequest> = fake.calls("CountTasks");
@@ -111,9 +116,9 @@ mod tests {
         assert!(
             asked.iter().all(|one| one.filter.as_ref().is_some_and(|it| it.statuses.len() == 1))
         );
-        counts.of(&visit, &filter("other"), &ASKED).await;
-        let other = Visit { api: visit.api.with_token(Some("t")), ..visit };
-        counts.of(&other, &filter("other"), &ASKED).await;
+        counts.of(&visit.api, &visit.again, &filter("other"), &ASKED).await;
+        let other = visit.api.with_token(Some("t"));
+        counts.of(&other, &visit.again, &filter("other"), &ASKED).await;
         assert_eq!(fake.methods().len(), 3 * ASKED.len(), "another filter, another token");
     }
 
@@ -121,8 +126,11 @@ mod tests {
     async fn a_count_that_fails_is_not_kept() {
         let fake = Fake::default().refusing("CountTasks", Status::unavailable("no leader"));
         let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
-        assert_eq!(counts.of(&visit, &filter("q"), &ASKED).await, ByStatus::new());
-        counts.of(&visit, &filter("q"), &ASKED).await;
+        assert_eq!(
+            counts.of(&visit.api, &visit.again, &filter("q"), &ASKED).await,
+            ByStatus::new()
+        );
+        counts.of(&visit.api, &visit.again, &filter("q"), &ASKED).await;
         assert_eq!(fake.methods().len(), 2 * ASKED.len());
     }
 }

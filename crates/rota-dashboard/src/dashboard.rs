@@ -39,12 +39,9 @@ pub struct Options {
     /// The origin of the URL by which browsers reach the server, if it is another than they ask for here, such as
     /// `https://rota.example.com`.
     pub public_origin: Option<String>,
-    /// The address of a trace, with [`TRACE_ID`] in the place of its id.
+    /// The address of a trace, with [`TRACE_ID`](crate::TRACE_ID) in the place of its id.
     pub trace_url: Option<String>,
 }
-
-/// Stands for the id of a trace in [`Options::trace_url`].
-pub const TRACE_ID: &str = "{trace_id}";
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -32,4 +32,5 @@ mod trouble;
 mod visit;
 
 pub use api::{Api, Inner};
-pub use dashboard::{Dashboard, Options, TRACE_ID};
+pub use dashboard::{Dashboard, Options};
+pub use memory::TRACE_ID;

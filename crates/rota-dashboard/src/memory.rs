@@ -3,9 +3,21 @@
 
 use std::sync::Arc;
 
-use rota_proto::v1::{FailureGroup, ListFailuresResponse};
+use rota_proto::v1::{FailureGroup, ListFailuresResponse, Schedule};
 
-use crate::{TRACE_ID, counts::Counts, kept::Kept, pages::SchedulesSeen, pulse::Pulse};
+use crate::{counts::Counts, kept::Kept, pulse::Pulse};
+
+/// Stands for the id of a trace in [`Options::trace_url`](crate::Options::trace_url).
+pub const TRACE_ID: &str = "{trace_id}";
+
+/// What was found in the schedules.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SchedulesSeen {
+    /// Those that need attention.
+    pub(crate) found: Vec<Schedule>,
+    /// Number of the first schedules by name that were looked at, if these are not all.
+    pub(crate) only: Option<usize>,
+}
 
 /// The memory of the pages of a node.
 #[derive(Debug)]

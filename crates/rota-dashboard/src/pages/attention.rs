@@ -12,13 +12,10 @@ use rota_proto::{
 };
 use tonic::Status;
 
-use super::{
-    change::paused_by,
-    failures,
-    schedules::{self, attention::SchedulesSeen},
-};
+use super::{change::paused_by, failures, schedules};
 use crate::{
     link,
+    memory::SchedulesSeen,
     parts::{Attention, Weight, duration, name, plural},
 };
 

@@ -20,7 +20,6 @@ mod task;
 mod tasks;
 mod workers;
 
-pub(crate) use self::schedules::attention::SchedulesSeen;
 use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.

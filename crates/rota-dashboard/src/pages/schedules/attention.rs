@@ -22,6 +22,7 @@ use tonic::Status;
 use super::ticks;
 use crate::{
     link,
+    memory::SchedulesSeen,
     parts::{Attention, Weight, duration, name, plural},
     visit::Visit,
 };
@@ -37,15 +38,6 @@ const EACH: usize = 5;
 const LATE: Duration = Duration::from_secs(60);
 /// Time for which a missed tick is shown, or longer if no later one has created a task.
 const MISSED: Duration = Duration::from_secs(24 * 3600);
-
-/// What was found in the schedules.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SchedulesSeen {
-    /// Those that need attention.
-    pub(in crate::pages) found: Vec<Schedule>,
-    /// Number of the first schedules by name that were looked at, if these are not all.
-    pub(in crate::pages) only: Option<usize>,
-}
 
 /// Looks for the schedules that need attention.
 pub(in crate::pages) async fn read(visit: &Visit) -> Result<Arc<SchedulesSeen>, Status> {

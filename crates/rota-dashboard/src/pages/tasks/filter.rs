@@ -52,7 +52,7 @@ pub(super) async fn counts(visit: &Visit, filter: &TaskFilter) -> ByStatus {
         of_queues && matches!(status, TaskStatus::Scheduled | TaskStatus::Pending)
     };
     let asked: Vec<_> = STATUSES.iter().filter(|status| !told(status)).copied().collect();
-    visit.memory.counts.of(visit, filter, &asked).await
+    visit.memory.counts.of(&visit.api, &visit.again, filter, &asked).await
 }
 
 /// Links that add and remove statuses.
