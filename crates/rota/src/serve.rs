@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
-use rota_engine::{Engine, EngineOptions, Host, TickTraces};
+use rota_engine::{Engine, EngineOptions, EventLimits, Host, OutputLimits, TickTraces};
 use rota_metrics::NodeMetrics;
 use rota_server::{Limits, ServeError, Server, ServerOptions, TickSpans, Tokens};
 use rota_store::Store;
@@ -209,6 +209,16 @@ fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions,
         clock_grace: settings.span("retention_clock_grace")?,
         payload_cache_bytes: settings.get("payload_cache_bytes")?,
         metrics: NodeMetrics::new(env!("CARGO_PKG_VERSION"), settings.get("metrics_names")?),
+        events: EventLimits {
+            ring_bytes: settings.get("limits.event_buffer_bytes")?,
+            listeners: settings.get("limits.event_listeners")?,
+            keep: settings.span("limits.event_keep")?,
+        },
+        output: OutputLimits {
+            task_bytes: settings.get("limits.output_buffer_bytes")?,
+            listeners: settings.get("limits.output_listeners")?,
+            task_listeners: settings.get("limits.output_listeners_per_task")?,
+        },
         ..EngineOptions::default()
     })
 }
