@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     banner,
     config::{self, Key, Settings, Source},
-    exit::Failure,
+    exit::{Exit, Failure},
     log::Log,
     store, tls, token,
     trace::{self, Traces},
@@ -100,6 +100,13 @@ impl Node {
             Err(error) => {
                 stop_engine.cancel();
                 engine.stopped().await;
+                let exit = match error {
+                    ServeError::Bind { .. } | ServeError::Setup(_) => Exit::Failure,
+                    ServeError::Unprotected(_)
+                    | ServeError::LimitsTooLarge { .. }
+                    | ServeError::KeysTooLong(_)
+                    | ServeError::Tls(_) => Exit::Usage,
+                };
                 let hint = match error {
                     ServeError::Unprotected(_) => {
                         "set ROTA_API_TOKENS or --tls-client-ca-file, or add --insecure-no-auth, or listen on \
@@ -115,7 +122,7 @@ impl Node {
                         "choose another address with --listen"
                     }
                 };
-                return Err(Failure::failed(error).hint(hint));
+                return Err(Failure::new(exit, error.to_string()).hint(hint));
             }
         };
         Ok(Self { store, engine, server, stop, stop_engine, traces, tls })
