@@ -203,6 +203,9 @@ fn several_tasks_are_named_at_once() {
         .say_with(&["task", "cancel", "-"], "", &[])
         .say(&["task", "cancel", "--queue", "mail"])
         .say(&["task", "cancel", "c", "--dry-run"])
+        .say_with(&["task", "delete", "-", "c", "--dry-run"], "none\n", &[])
+        .say(&["task", "cancel", "c", "--dry-run", "-o", "json"])
+        .say(&["task", "cancel", "c", "--dry-run", "--yes"])
         .say(&["schedule", "pause", "--all", "--dry-run"])
         .matches("several");
 }
@@ -373,6 +376,12 @@ fn a_request_has_a_method_headers_and_a_body() {
     assert_eq!(payload(&["--body", "a=1"])["body"], "a=1");
     assert_eq!(payload(&["--body", "\"a\""])["body"], "\"a\"");
     let mut shell = server.shell();
+    let create = ["task", "create", "--http", "http://x", "-o", "json", "--body"];
+    for typed in ["-", "@-"] {
+        let (code, task, stderr) = shell.run(&[&create[..], &[typed]].concat(), "{\"n\": 2}", &[]);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(serde_json::from_str::<Value>(&task).unwrap()["payload"]["body"]["n"], 2);
+    }
     shell
         .say(&["task", "create", "--http", "http://a b"])
         .say(&["task", "create", "--http", "http://x:99999"])
