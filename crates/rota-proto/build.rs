@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("words.rs"), json::words(&files))?;
     // In an order that does not depend on a hash: the same message is always the same bytes.
     let config = tonic_prost_build::configure()
+        .build_server(json::has_schemas())
         .bytes(".")
         .btree_map(".")
         .extern_path(".google.protobuf.Timestamp", "crate::Date")

@@ -37,7 +37,7 @@ fn build() -> PathBuf {
     fs::remove_file(lock).expect("it was copied");
     let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
     // rustls is not among them: addresses with https:// work without further choices.
-    for heavy in ["reqwest", "opentelemetry", "prometheus-client", "nix"] {
+    for heavy in ["reqwest", "opentelemetry", "prometheus-client", "nix", "axum", "utoipa"] {
         assert!(!tree.contains(&format!("{heavy} v")), "a worker with one handler needs {heavy}");
     }
     target.join("debug/outside")

@@ -169,8 +169,11 @@ impl Engine {
             ("schedules", machine.schedules_max.into()),
             ("calendars", machine.calendars_max.into()),
             ("event_listeners", options.events.listeners as u64),
+            ("event_buffer_bytes", options.events.ring_bytes as u64),
+            ("event_keep_ms", u64::try_from(options.events.keep.as_millis()).unwrap_or(u64::MAX)),
             ("output_listeners", options.output.listeners as u64),
             ("output_listeners_per_task", options.output.task_listeners as u64),
+            ("output_buffer_bytes", options.output.task_bytes as u64),
         ]);
         Info {
             node: options.node.clone(),

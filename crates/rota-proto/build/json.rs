@@ -41,7 +41,8 @@ pub(crate) fn derive(mut config: Builder, files: &FileDescriptorSet) -> Builder 
         config = config.message_attribute(path, of_message(name, its));
         for field in &message.field {
             let serde = serde(message.name(), field, its);
-            let schema = schema(message.name(), field, its);
+            let schema =
+                if has_schemas() { schema(message.name(), field, its) } else { String::new() };
             let at = format!("{path}.{}", field.name());
             for (attribute, content) in [("serde", serde), ("schema", schema)] {
                 if !content.is_empty() {
@@ -54,8 +55,16 @@ pub(crate) fn derive(mut config: Builder, files: &FileDescriptorSet) -> Builder 
     config
 }
 
+/// Whether the crate is built for a server, which shows the schemas of its messages.
+pub(crate) fn has_schemas() -> bool {
+    std::env::var_os("CARGO_FEATURE_SERVER").is_some()
+}
+
 fn of_message(name: &str, its: Use) -> String {
-    let mut text = "#[derive(utoipa::ToSchema)]".to_owned();
+    let mut text = String::new();
+    if has_schemas() {
+        text.push_str("#[derive(utoipa::ToSchema)]");
+    }
     if its.shown {
         text.push_str("#[derive(serde::Serialize)]");
     }
@@ -65,7 +74,7 @@ fn of_message(name: &str, its: Use) -> String {
     if its.read_back {
         text.push_str("#[derive(serde::Deserialize)]");
     }
-    if !name.is_empty() {
+    if has_schemas() && !name.is_empty() {
         text.push_str(&format!("#[schema(as = {name})]"));
     }
     text

@@ -11,6 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, fmt::temporal::Pieces};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+#[cfg(feature = "server")]
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -242,6 +243,7 @@ impl Serialize for Date {
     }
 }
 
+#[cfg(feature = "server")]
 impl PartialSchema for TimeSpan {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
@@ -255,6 +257,7 @@ impl PartialSchema for TimeSpan {
     }
 }
 
+#[cfg(feature = "server")]
 impl ToSchema for TimeSpan {
     // Programs are generated from the OpenAPI document: the name of the schema stays what it was.
     fn name() -> Cow<'static, str> {
@@ -262,6 +265,7 @@ impl ToSchema for TimeSpan {
     }
 }
 
+#[cfg(feature = "server")]
 impl PartialSchema for Date {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
@@ -274,6 +278,7 @@ impl PartialSchema for Date {
     }
 }
 
+#[cfg(feature = "server")]
 impl ToSchema for Date {}
 
 #[cfg(test)]

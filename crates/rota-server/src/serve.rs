@@ -44,8 +44,8 @@ pub enum ServeError {
     Unprotected(SocketAddr),
     /// The limits allow more than the store accepts.
     #[error(
-        "the limits (payload_bytes and labels, or result_bytes and output_tail_bytes) allow tasks of {wanted} bytes,\
-                 but the store accepts at most {taken}"
+        "the limits (payload_bytes and labels, or result_bytes and output_tail_bytes) allow tasks of {wanted} bytes, \
+         but the store accepts at most {taken}"
     )]
     LimitsTooLarge {
         /// Bytes of a task that the limits allow.

@@ -136,7 +136,8 @@ fn certificate_words(error: &CertificateError, name: &str) -> String {
             format!("{what} is not for the name {name}: it names none as subjectAltName")
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            format!("{what} is not for the name {name}, but for {}", presented.join(", "))
+            let names: Vec<&str> = presented.iter().map(|name| plain(name)).collect();
+            format!("{what} is not for the name {name}, but for {}", names.join(", "))
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             format!("{what} has expired; renew it, and check the clock of this machine")
@@ -155,4 +156,10 @@ fn certificate_words(error: &CertificateError, name: &str) -> String {
         }
         _ => format!("{what} is not valid: {error}"),
     }
+}
+
+/// The name in a certificate, without the words that webpki puts around it.
+fn plain(name: &str) -> &str {
+    let inner = ["DnsName(", "IpAddress("].iter().find_map(|kind| name.strip_prefix(kind));
+    inner.and_then(|name| name.strip_suffix(')')).unwrap_or(name).trim_matches('"')
 }

@@ -126,7 +126,11 @@ async fn a_certificate_that_does_not_fit_is_refused_in_words() {
     let other = authority("other");
     for (params, by, words) in [
         (good(), &other, "no authority that this client trusts has signed"),
-        (for_names(&["other.example"]), &ca, "not for the name rota.example, but for"),
+        (
+            for_names(&["other.example", "10.0.0.1"]),
+            &ca,
+            "not for the name rota.example, but for other.example, 10.0.0.1",
+        ),
         (expired, &ca, "has expired"),
         (early, &ca, "not valid yet"),
         (for_clients, &ca, "lacks serverAuth"),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
-use rota_engine::{Engine, EngineOptions, Host, TickTraces};
+use rota_engine::{Engine, EngineOptions, EventLimits, Host, OutputLimits, TickTraces};
 use rota_metrics::NodeMetrics;
 use rota_server::{Limits, ServeError, Server, ServerOptions, TickSpans, Tokens};
 use rota_store::Store;
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     banner,
     config::{self, Key, Settings, Source},
-    exit::Failure,
+    exit::{Exit, Failure},
     log::Log,
     store, tls, token,
     trace::{self, Traces},
@@ -100,6 +100,13 @@ impl Node {
             Err(error) => {
                 stop_engine.cancel();
                 engine.stopped().await;
+                let exit = match error {
+                    ServeError::Bind { .. } | ServeError::Setup(_) => Exit::Failure,
+                    ServeError::Unprotected(_)
+                    | ServeError::LimitsTooLarge { .. }
+                    | ServeError::KeysTooLong(_)
+                    | ServeError::Tls(_) => Exit::Usage,
+                };
                 let hint = match error {
                     ServeError::Unprotected(_) => {
                         "set ROTA_API_TOKENS or --tls-client-ca-file, or add --insecure-no-auth, or listen on \
@@ -115,7 +122,7 @@ impl Node {
                         "choose another address with --listen"
                     }
                 };
-                return Err(Failure::failed(error).hint(hint));
+                return Err(Failure::new(exit, error.to_string()).hint(hint));
             }
         };
         Ok(Self { store, engine, server, stop, stop_engine, traces, tls })
@@ -209,6 +216,16 @@ fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions,
         clock_grace: settings.span("retention_clock_grace")?,
         payload_cache_bytes: settings.get("payload_cache_bytes")?,
         metrics: NodeMetrics::new(env!("CARGO_PKG_VERSION"), settings.get("metrics_names")?),
+        events: EventLimits {
+            ring_bytes: settings.get("limits.event_buffer_bytes")?,
+            listeners: settings.get("limits.event_listeners")?,
+            keep: settings.span("limits.event_keep")?,
+        },
+        output: OutputLimits {
+            task_bytes: settings.get("limits.output_buffer_bytes")?,
+            listeners: settings.get("limits.output_listeners")?,
+            task_listeners: settings.get("limits.output_listeners_per_task")?,
+        },
         ..EngineOptions::default()
     })
 }

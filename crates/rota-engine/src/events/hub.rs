@@ -37,9 +37,15 @@ pub struct EventLimits {
     pub keep: Duration,
 }
 
+impl EventLimits {
+    /// The default limits, also of the settings of the `rota` binary.
+    pub const DEFAULT: Self =
+        Self { ring_bytes: 32 << 20, listeners: 500, keep: Duration::from_secs(60) };
+}
+
 impl Default for EventLimits {
     fn default() -> Self {
-        Self { ring_bytes: 32 << 20, listeners: 500, keep: Duration::from_secs(60) }
+        Self::DEFAULT
     }
 }
 

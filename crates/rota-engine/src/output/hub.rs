@@ -39,9 +39,14 @@ pub struct OutputLimits {
     pub task_listeners: usize,
 }
 
+impl OutputLimits {
+    /// The default limits, also of the settings of the `rota` binary.
+    pub const DEFAULT: Self = Self { task_bytes: 256 << 10, listeners: 200, task_listeners: 20 };
+}
+
 impl Default for OutputLimits {
     fn default() -> Self {
-        Self { task_bytes: 256 << 10, listeners: 200, task_listeners: 20 }
+        Self::DEFAULT
     }
 }
 

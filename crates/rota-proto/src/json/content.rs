@@ -10,6 +10,7 @@ use serde::{
     ser::SerializeMap,
 };
 use serde_json::value::RawValue;
+#[cfg(feature = "server")]
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -45,6 +46,7 @@ impl<'a> Content<'a> {
 }
 
 /// The members that show parameters of a task.
+#[cfg(feature = "server")]
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Payload {
@@ -54,6 +56,7 @@ struct Payload {
     payload_base64: Option<String>,
 }
 
+#[cfg(feature = "server")]
 pub(crate) fn payload_schema() -> RefOr<Schema> {
     Payload::schema()
 }
@@ -87,6 +90,7 @@ pub(crate) fn show_template<S: Serializer>(
 }
 
 /// The members that show the output of an attempt.
+#[cfg(feature = "server")]
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Output {
@@ -96,6 +100,7 @@ struct Output {
     output_tail_base64: Option<String>,
 }
 
+#[cfg(feature = "server")]
 pub(crate) fn output_schema() -> RefOr<Schema> {
     Output::schema()
 }
@@ -105,6 +110,7 @@ pub(crate) fn show_text<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
 }
 
 /// The members that show a piece of an output.
+#[cfg(feature = "server")]
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Piece {
@@ -114,6 +120,7 @@ struct Piece {
     output_base64: Option<String>,
 }
 
+#[cfg(feature = "server")]
 pub(crate) fn piece_schema() -> RefOr<Schema> {
     Piece::schema()
 }
@@ -183,6 +190,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> 
 /// Completes schemas with members for content: adds the member `payload_base64` to new tasks and templates, and flattens
 /// the members of content into the schemas that show it. The generator leaves `payload` out of templates, because it is
 /// written in another way than it is read.
+#[cfg(feature = "server")]
 pub fn complete_schemas(components: &mut Components) {
     let payload = match components.schemas.get("NewTask") {
         Some(RefOr::T(Schema::Object(task))) => task.properties.get("payload").cloned(),

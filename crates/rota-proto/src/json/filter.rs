@@ -3,29 +3,33 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+#[cfg(feature = "server")]
 use utoipa::ToSchema;
 
-use super::{schema, strict};
+#[cfg(feature = "server")]
+use super::schema;
+use super::strict;
 use crate::{Date, v1};
 
 /// A filter that selects tasks.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TaskFilter {
     /// Queue of the tasks.
-    #[schema(schema_with = schema::some_name)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::some_name))]
     #[serde(default)]
     pub queue: Option<String>,
     /// Statuses of the tasks. At least one, if present.
-    #[schema(min_items = 1)]
+    #[cfg_attr(feature = "server", schema(min_items = 1))]
     #[serde(default, rename = "status", deserialize_with = "strict::some")]
     pub statuses: Vec<v1::TaskStatus>,
     /// Kind of the tasks.
-    #[schema(schema_with = schema::some_name)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::some_name))]
     #[serde(default)]
     pub kind: Option<String>,
     /// Labels of the tasks. All must match.
-    #[schema(schema_with = schema::labels)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::labels))]
     #[serde(default, deserialize_with = "strict::labels")]
     pub labels: BTreeMap<String, String>,
     /// Earliest time of creation, inclusive.
@@ -41,24 +45,30 @@ pub struct TaskFilter {
     #[serde(default)]
     pub run_at_to: Option<Date>,
     /// Name of the schedule that created the tasks.
-    #[schema(schema_with = schema::some_name)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::some_name))]
     #[serde(default)]
     pub schedule: Option<String>,
     /// Fingerprint of the error of the tasks, as in a list of failures.
-    #[schema(pattern = "^[0-9a-f]{16}$", min_length = 16, max_length = 16)]
+    #[cfg_attr(
+        feature = "server",
+        schema(pattern = "^[0-9a-f]{16}$", min_length = 16, max_length = 16)
+    )]
     #[serde(default)]
     pub error_fingerprint: Option<String>,
     /// Text in an id, the last error, the payload, the description or the value of a label. Ignores the case of
     /// ASCII letters. If the text is the whole id of a task, the first page has only that task.
-    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$")]
+    #[cfg_attr(
+        feature = "server",
+        schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$")
+    )]
     #[serde(default)]
     pub search: Option<String>,
     /// Name of the worker of the current or last attempt.
-    #[schema(schema_with = schema::some_name)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::some_name))]
     #[serde(default)]
     pub worker: Option<String>,
     /// Priorities of the tasks. At least one, if present.
-    #[schema(schema_with = schema::priorities)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::priorities))]
     #[serde(default, rename = "priority", deserialize_with = "strict::some")]
     pub priorities: Vec<u32>,
 }

@@ -10,6 +10,7 @@
 
 pub(crate) mod content;
 pub(crate) mod filter;
+#[cfg(feature = "server")]
 pub(crate) mod schema;
 mod shapes;
 pub(crate) mod strict;
@@ -22,7 +23,9 @@ use serde::{Deserialize, Deserializer};
 use crate::v1;
 
 pub use crate::time::{Date, ScalarError, TimeSpan};
-pub use content::{Content, complete_schemas};
+pub use content::Content;
+#[cfg(feature = "server")]
+pub use content::complete_schemas;
 pub use filter::TaskFilter;
 pub use shapes::{
     BatchResult, BulkRefusal, BulkResult, ExceededLimit, FailRequest, ItemError, NewTaskBatchResult,

@@ -3,20 +3,25 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "server")]
 use utoipa::ToSchema;
 
-use super::{schema, whole};
+#[cfg(feature = "server")]
+use super::schema;
+use super::whole;
 use crate::{Date, Reason, TimeSpan, v1};
 
 /// Results of a batch, in the order of the request.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 pub struct NewTaskBatchResult {
     /// One result for each task.
     pub results: Vec<BatchResult>,
 }
 
 /// The result of one item of a batch.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 #[serde(untagged)]
 pub enum BatchResult {
     /// The task was created or already existed.
@@ -29,14 +34,15 @@ pub enum BatchResult {
 }
 
 /// The error of one item of a batch.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 pub struct ItemError {
     /// HTTP status that a request for this item alone would get.
     pub status: u16,
     /// Stable reason, as in a problem document.
     pub reason: String,
     /// Field at fault.
-    #[schema(value_type = String, required = false)]
+    #[cfg_attr(feature = "server", schema(value_type = String, required = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// Error message for people.
@@ -50,13 +56,14 @@ pub struct ItemError {
 }
 
 /// A limit on requests. `GET /v1/info` shows all limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 pub struct ExceededLimit {
     /// Name of the limit, as in the configuration. Limits on times have the suffix `_ms` here.
-    #[schema(example = "payload_bytes")]
+    #[cfg_attr(feature = "server", schema(example = "payload_bytes"))]
     pub name: Cow<'static, str>,
     /// Value of the limit.
-    #[schema(example = 1_048_576)]
+    #[cfg_attr(feature = "server", schema(example = 1_048_576))]
     pub max: u64,
 }
 
@@ -94,7 +101,8 @@ fn whole_seconds(span: TimeSpan) -> u64 {
 }
 
 /// The outcome of a bulk request.
-#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 pub struct BulkResult {
     /// Number of tasks that were changed.
     pub changed: u32,
@@ -113,7 +121,8 @@ pub struct BulkResult {
 }
 
 /// The reason why a task was left unchanged.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 pub struct BulkRefusal {
     /// Stable reason, as in a problem document.
     pub reason: String,
@@ -139,11 +148,12 @@ impl From<v1::BulkTasksResponse> for BulkResult {
 }
 
 /// A report that an attempt failed.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(feature = "server", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
     /// Fencing token from the lease, a 64-bit integer.
-    #[schema(schema_with = schema::lease_token)]
+    #[cfg_attr(feature = "server", schema(schema_with = schema::lease_token))]
     #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// Error message for people.

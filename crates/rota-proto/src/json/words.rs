@@ -7,6 +7,7 @@ use serde::{
     Deserializer, Serializer,
     de::{Deserialize, Error, Visitor},
 };
+#[cfg(feature = "server")]
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -64,6 +65,7 @@ macro_rules! words {
             }
         }
 
+        #[cfg(feature = "server")]
         impl PartialSchema for $rust {
             fn schema() -> RefOr<Schema> {
                 let kind = SchemaType::new(Type::String);
@@ -73,6 +75,7 @@ macro_rules! words {
             }
         }
 
+        #[cfg(feature = "server")]
         impl ToSchema for $rust {
             fn name() -> Cow<'static, str> {
                 Cow::Borrowed($name)

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use rota_core::Name;
-use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
+use rota_engine::{EventLimits, IDEMPOTENCY_KEY_BYTES_MAX, OutputLimits};
 
 use super::keys::{DefaultValue, Key, Scope::Limits, number, time};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
+const EVENTS: EventLimits = EventLimits::DEFAULT;
+const OUTPUT: OutputLimits = OutputLimits::DEFAULT;
 
 /// A limit on requests of clients. Its default is `rota_server::Limits::DEFAULT`.
 const fn limit(
@@ -180,5 +182,46 @@ pub(super) const LIMIT_KEYS: &[Key] = &[
         "N",
         (1, 1_000_000),
         "Maximum number of slots of a worker",
+    ),
+    limit(
+        "limits.event_listeners",
+        EVENTS.listeners,
+        "N",
+        (1, 1_000_000),
+        "Maximum number of listeners to events, of all nodes together",
+    ),
+    limit(
+        "limits.event_buffer_bytes",
+        EVENTS.ring_bytes,
+        "BYTES",
+        (64 << 10, 1 << 40),
+        "Maximum memory for recent events, from which slow listeners read and others resume",
+    ),
+    limit_time(
+        "limits.event_keep",
+        EVENTS.keep,
+        ("0s", "1d"),
+        "Time for which recent events are kept after the last listener left",
+    ),
+    limit(
+        "limits.output_listeners",
+        OUTPUT.listeners,
+        "N",
+        (1, 1_000_000),
+        "Maximum number of listeners to the output of running tasks, of all nodes together",
+    ),
+    limit(
+        "limits.output_listeners_per_task",
+        OUTPUT.task_listeners,
+        "N",
+        (1, 1_000_000),
+        "Maximum number of listeners to the output of one task",
+    ),
+    limit(
+        "limits.output_buffer_bytes",
+        OUTPUT.task_bytes,
+        "BYTES",
+        (64 << 10, 1 << 30),
+        "Maximum memory for the recent output of each task with a listener",
     ),
 ];

@@ -36,8 +36,8 @@ pub(crate) struct Which {
     /// Select all tasks.
     #[arg(long, conflicts_with = "ids", conflicts_with_all = FILTERS)]
     all: bool,
-    /// Show the tasks of the filter and their number, and change nothing.
-    #[arg(long, conflicts_with_all = ["ids", "yes"])]
+    /// Show the tasks that would change and their number, and change nothing.
+    #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Do not ask for confirmation.
     #[arg(long)]
@@ -51,6 +51,9 @@ pub(super) async fn change(
     action: BulkAction,
     format: Format,
 ) -> Result<(), Failure> {
+    if !which.ids.is_empty() && which.dry_run {
+        return dry_run_of_each(client, which.ids, action, format).await;
+    }
     if !which.ids.is_empty() {
         return each(client, which.ids, action, format).await;
     }
@@ -151,6 +154,36 @@ async fn dry_run(
     format: Format,
 ) -> Result<(), Failure> {
     let count = count(client, filter).await?;
+    let first = list::read(client, filter, SHOWN).await?;
+    would_change(&first.tasks, count, verb, format)
+}
+
+/// Shows which of these tasks the action would change.
+async fn dry_run_of_each(
+    client: &Client,
+    ids: Vec<String>,
+    action: BulkAction,
+    format: Format,
+) -> Result<(), Failure> {
+    let named = ids::read(ids)?;
+    let mut failed = Failed::default();
+    let mut tasks = Vec::new();
+    for id in &named.ids {
+        match client.get_task(id).await {
+            Ok(task) if changeable(action).contains(&task.status()) => tasks.push(task),
+            Ok(task) if format.is_data() => drop(task),
+            Ok(task) => output::note(&format!("{id} would stay {}", task.status().word())),
+            Err(error) => failed.tell(id, error.into(), &named, format)?,
+        }
+    }
+    let count = Count::Exactly(tasks.len());
+    tasks.truncate(SHOWN as usize);
+    would_change(&tasks, count, action.word(), format)?;
+    failed.end(&named)
+}
+
+/// Shows what a change would do: the first of its tasks, and their number.
+fn would_change(first: &[Task], count: Count, verb: &str, format: Format) -> Result<(), Failure> {
     if format.is_data() {
         let (number, exact) = count.parts();
         return output::data(
@@ -158,9 +191,8 @@ async fn dry_run(
             format,
         );
     }
-    let first = list::read(client, filter, SHOWN).await?;
-    if !first.tasks.is_empty() {
-        list::table(&first.tasks).print()?;
+    if !first.is_empty() {
+        list::table(first).print()?;
         output::line("")?;
     }
     output::line(&format!("would {verb} {}; nothing was changed", count.of("task")))

@@ -16,6 +16,7 @@ mod show;
 pub(crate) mod task;
 mod update;
 pub(crate) mod wait;
+mod wait_all;
 pub(crate) mod work;
 pub(crate) mod workers;
 

@@ -10,12 +10,13 @@ use super::{
     bulk::{self, Which},
     create,
     failures::{self, FailuresArgs},
-    ids::{self, Failed, Ids},
+    ids::Ids,
     list::{self, FilterArgs, ListArgs},
     logs::{self, LogsArgs},
     show::{self, show},
     update,
     wait::{self, Wait},
+    wait_all,
 };
 use crate::{
     dates,
@@ -70,11 +71,19 @@ pub(crate) enum TaskVerb {
         #[command(flatten)]
         watch: WatchArgs,
     },
-    /// Wait until tasks have ended, and print their output and result. Fails if a task did not complete.
+    /// Wait until tasks have ended, and print the output and result of each as it ends. Fails if a task did not
+    /// complete.
+    #[command(
+        after_help = "Waits for all tasks at once. Ends with code 0 if all completed, 6 if a task ended in another \
+        state, 124 if the time\nis over, and 1 if tasks failed with different codes.\n\n\
+        Examples:\n  \
+        rota task wait invoice-7 invoice-8 --timeout 10m\n  \
+        rota task list --queue mail -o template='{{ id }}' | rota task wait -"
+    )]
     Wait {
         #[command(flatten)]
         ids: Ids,
-        /// Time to wait before giving up, such as 30s [default: no limit].
+        /// Time to wait for all tasks before giving up, such as 30s [default: no limit].
         #[arg(long, value_name = "TIME")]
         timeout: Option<TimeSpan>,
     },
@@ -169,7 +178,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             let changes = ids.iter().fold(EventFilter::new(), EventFilter::task);
             watch::shown(watch, client, changes, || show::get(client, ids.clone(), format)).await
         }
-        TaskVerb::Wait { ids, timeout } => wait_for(client, ids, timeout, format).await,
+        TaskVerb::Wait { ids, timeout } => wait_all::run(client, ids, timeout, format).await,
         TaskVerb::Logs(args) => logs::run(args, client, format).await,
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
@@ -207,26 +216,4 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             show(&client.set_task_priority(request).await?, format)
         }
     }
-}
-
-/// Waits for one task after the other. The timeout is that of each.
-async fn wait_for(
-    client: &Client,
-    ids: Ids,
-    timeout: Option<TimeSpan>,
-    format: Format,
-) -> Result<(), Failure> {
-    let named = ids::read(ids.ids)?;
-    if !named.is_one && matches!(format, Format::Json | Format::Yaml) {
-        return Err(Failure::usage("cannot print several tasks as one document")
-            .hint("use -o jsonl, which prints one on each line"));
-    }
-    let mut failed = Failed::default();
-    for id in named.ids.clone() {
-        let wait = Wait { id: id.clone(), timeout: timeout.map(TimeSpan::duration), known: false };
-        if let Err(failure) = wait::until_ended(client, wait, format).await {
-            failed.tell(&id, failure, &named, format)?;
-        }
-    }
-    failed.end(&named)
 }

@@ -1,6 +1,9 @@
 //! Waits for the end of a task. Prints why it waits, and at the end its output and result.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use rota_client::{
     Client, ClientError, TimeSpan,
@@ -24,6 +27,9 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(60);
 /// Maximum number of characters of a result to print. `rota task result` prints all.
 const RESULT: usize = 2000;
+
+/// Maximum number of tasks of one command for which it tells why they wait.
+const REASONS: usize = 20;
 
 /// How long an answer can take beyond the timeout of the wait.
 const GRACE: Duration = Duration::from_secs(1);
@@ -50,15 +56,26 @@ pub(crate) async fn until_ended(
 ) -> Result<(), Failure> {
     let id = wait.id.clone();
     let task = ended(client, wait, format).await?;
-    show(&task, format)?;
-    if !format.is_data() {
-        match said(client, &task).await {
-            Ok(said) => output::text(&said)?,
-            // The status of the task is known, and decides the exit code.
-            Err(error) => output::note(&format!("cannot read the output of the task: {error}")),
+    print(client, &task, format).await?;
+    outcome(&id, &task)
+}
+
+/// Prints a task that has ended, with its output and result.
+pub(super) async fn print(client: &Client, task: &Task, format: Format) -> Result<(), Failure> {
+    if format.is_data() {
+        return show(task, format);
+    }
+    // Read before anything is printed, so that the lines of several tasks do not mix.
+    let said = said(client, task).await;
+    show(task, format)?;
+    match said {
+        Ok(said) => output::text(&said),
+        // The status of the task is known, and decides the exit code.
+        Err(error) => {
+            output::note(&format!("cannot read the output of the task: {error}"));
+            Ok(())
         }
     }
-    outcome(&id, &task)
 }
 
 /// Fails if the task did not complete.
@@ -74,11 +91,21 @@ pub(super) fn outcome(id: &str, task: &Task) -> Result<(), Failure> {
 
 /// Returns the task once it has ended. Prints to standard error why it waits.
 pub(super) async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Failure> {
+    let id = wait.id.clone();
+    followed(Follower::new(client, &id), wait, Instant::now(), &Notes::new(format, 1)).await
+}
+
+/// The same with a follower, for a wait that began at this time.
+pub(super) async fn followed(
+    mut follower: Follower<'_>,
+    wait: Wait,
+    since: Instant,
+    notes: &Notes,
+) -> Result<Task, Failure> {
     let Wait { id, timeout, mut known } = wait;
-    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let until = timeout.map(|timeout| since + timeout);
     let mut told = None;
     let mut away: Option<ClientError> = None;
-    let mut follower = Follower::new(client, &id);
     loop {
         let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
         let asked = follower.look(left);
@@ -92,9 +119,10 @@ pub(super) async fn ended(client: &Client, wait: Wait, format: Format) -> Result
                     return Ok(task);
                 }
                 (known, away) = (true, None);
+                notes.server_is_back();
                 let news = news(&task);
-                if !format.is_data() && news.is_some() && news != told {
-                    news.iter().for_each(|news| output::note(&news.text));
+                if news.is_some() && news != told {
+                    news.iter().for_each(|news| notes.tell(news));
                     told = news;
                 }
             }
@@ -103,9 +131,7 @@ pub(super) async fn ended(client: &Client, wait: Wait, format: Format) -> Result
                 if !goes_on {
                     return Err(error.into());
                 }
-                if away.is_none() && !format.is_data() {
-                    output::note(&format!("{error}; retrying"));
-                }
+                notes.server_is_away(&error);
                 away = Some(error);
                 sleep(left.min(PAUSE)).await;
             }
@@ -116,6 +142,45 @@ pub(super) async fn ended(client: &Client, wait: Wait, format: Format) -> Result
         {
             return Err(over(&id, timeout, known, away));
         }
+    }
+}
+
+/// What waits tell on standard error.
+pub(super) struct Notes {
+    /// Whether nothing is told, because the output is for programs.
+    is_quiet: bool,
+    /// Whether the reasons why tasks wait are told. Those of many tasks would hide everything else.
+    gives_reasons: bool,
+    /// Whether it was told that no server answers. Several waits see the same outage.
+    is_away: AtomicBool,
+}
+
+impl Notes {
+    /// For waits for so many tasks.
+    pub(super) fn new(format: Format, tasks: usize) -> Self {
+        let gives_reasons = tasks <= REASONS;
+        let notes =
+            Self { is_quiet: format.is_data(), gives_reasons, is_away: AtomicBool::new(false) };
+        if !gives_reasons && !notes.is_quiet {
+            output::note(&format!("waiting for {tasks} tasks"));
+        }
+        notes
+    }
+
+    fn tell(&self, news: &News) {
+        if self.gives_reasons && !self.is_quiet {
+            output::note(&news.text);
+        }
+    }
+
+    fn server_is_away(&self, error: &ClientError) {
+        if !self.is_away.swap(true, Ordering::Relaxed) && !self.is_quiet {
+            output::note(&format!("{error}; retrying"));
+        }
+    }
+
+    fn server_is_back(&self) {
+        self.is_away.store(false, Ordering::Relaxed);
     }
 }
 

@@ -193,7 +193,8 @@ fn request(
 /// The text of a flag, of its file, or of standard input.
 fn text_of(flag: &str, text: String) -> Result<String, Failure> {
     match text.strip_prefix('@') {
-        _ if text == "-" => {
+        // As curl has it.
+        _ if matches!(&*text, "-" | "@-") => {
             input::claim(&format!("{flag} -"))?;
             read_all(io::stdin()).map_err(|error| Failure::usage(format!("{flag} -: {error}")))
         }

@@ -24,7 +24,7 @@ pub(crate) struct BackfillArgs {
     /// First nominal time, such as 2026-03-01 or 2026-03-01T12:00. A local time is in the time zone of the schedule.
     #[arg(long, value_name = "DATE", value_parser = Text::new(), required_unless_present = "cancel")]
     from: Option<String>,
-    /// Last nominal time. A day means all of it [default: now].
+    /// Last nominal time. A day means all of it, and today its part until now [default: now].
     #[arg(long, value_name = "DATE", value_parser = Text::new())]
     to: Option<String>,
     /// Count the ticks, and create nothing.
@@ -66,11 +66,11 @@ pub(super) async fn run(
     }
     let zone = dates::zone_of(client, &args.name).await?;
     let from = args.from.as_deref().map(|text| dates::begin("--from", text, &zone)).transpose()?;
-    let to = args.to.as_deref().map(|text| dates::end("--to", text, &zone)).transpose()?;
+    let to = args.to.as_deref().map(|text| dates::past_end("--to", text, &zone)).transpose()?;
     let mut request = BackfillScheduleRequest {
         name: args.name,
         from,
-        to,
+        to: to.flatten(),
         order: args.parallel.then(|| BackfillOrder::Parallel.into()),
         priority: args.priority,
         interval: args.interval,

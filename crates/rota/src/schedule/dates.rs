@@ -42,6 +42,14 @@ pub(super) fn end(flag: &str, text: &str, zone: &Zone) -> Result<Date, Failure> 
     }))
 }
 
+/// The end of a range of the past, which is in it. `None` for today: its rest has not come yet.
+pub(super) fn past_end(flag: &str, text: &str, zone: &Zone) -> Result<Option<Date>, Failure> {
+    let end = end(flag, text, zone)?;
+    let is_day = matches!(read(flag, text, zone)?, Moment::Day(_));
+    let is_today = is_day && moment(flag, text, zone)? <= dates::now() && date(dates::now()) < end;
+    Ok(Some(end).filter(|_| !is_today))
+}
+
 fn read(flag: &str, text: &str, zone: &Zone) -> Result<Moment, Failure> {
     dates::read(text, Toward::Unsaid, dates::now(), zone).map_err(|why| wrong(flag, text, &why))
 }

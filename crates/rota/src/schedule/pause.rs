@@ -5,14 +5,14 @@ use rota_client::{
     Client,
     v1::{
         BulkSchedulesResponse, PauseScheduleRequest, PauseSchedulesRequest, ResumeSchedulesRequest,
-        ScheduleRequest,
+        Schedule, ScheduleRequest,
     },
 };
 use serde_json::json;
 
 use super::{
     select::{FILTERS, SelectArgs},
-    show::{page, state},
+    show::{page, state, table},
 };
 use crate::{
     ask::{self, Count},
@@ -23,6 +23,8 @@ use crate::{
 
 /// Schedules to change in one request.
 const LIMIT: u32 = 1000;
+/// Schedules that `--dry-run` shows.
+const SHOWN: usize = 20;
 
 /// Selects one schedule, or the schedules of a filter.
 #[derive(Debug, Args)]
@@ -35,7 +37,7 @@ pub(crate) struct Which {
     /// Select all schedules.
     #[arg(long, conflicts_with = "name", conflicts_with_all = FILTERS)]
     all: bool,
-    /// Count the schedules of the filter, and change nothing.
+    /// Show the schedules that would change and their number, and change nothing.
     #[arg(long, conflicts_with_all = ["name", "yes"])]
     dry_run: bool,
     /// Do not ask for confirmation.
@@ -64,7 +66,8 @@ pub(super) async fn pause(args: PauseArgs, client: &Client, format: Format) -> R
             output::line(&format!("{} {}", schedule.name, state(&schedule)))
         };
     }
-    if !confirmed(&which, "pause", client, format).await? {
+    let is_running = |schedule: &Schedule| schedule.pause.is_none();
+    if !confirmed(&which, "pause", is_running, client, format).await? {
         return Ok(());
     }
     let request = PauseSchedulesRequest {
@@ -88,7 +91,8 @@ pub(super) async fn resume(which: Which, client: &Client, format: Format) -> Res
             output::line(&format!("{} {}", schedule.name, state(&schedule)))
         };
     }
-    if !confirmed(&which, "resume", client, format).await? {
+    let is_paused = |schedule: &Schedule| schedule.pause.is_some();
+    if !confirmed(&which, "resume", is_paused, client, format).await? {
         return Ok(());
     }
     let request = ResumeSchedulesRequest {
@@ -100,10 +104,11 @@ pub(super) async fn resume(which: Which, client: &Client, format: Format) -> Res
     page_by_page(ask, "resumed", format).await
 }
 
-/// Asks, or shows the number for `--dry-run`. Returns whether to go on.
+/// Asks, or shows the schedules that would change for `--dry-run`. Returns whether to go on.
 async fn confirmed(
     which: &Which,
     verb: &str,
+    would_change: impl Fn(&Schedule) -> bool,
     client: &Client,
     format: Format,
 ) -> Result<bool, Failure> {
@@ -113,7 +118,8 @@ async fn confirmed(
     if !which.dry_run {
         ask::needs_terminal(verb, "schedules")?;
     }
-    let found = page(client, &which.select, ask::COUNTED).await?;
+    let mut found = page(client, &which.select, ask::COUNTED).await?;
+    found.schedules.retain(would_change);
     let count = Count::new(found.schedules.len(), found.next_page_token.is_some());
     let told = count.of("schedule");
     if which.dry_run {
@@ -122,6 +128,11 @@ async fn confirmed(
             let told = json!({ "dry_run": true, "action": verb, "count": number, "exact": exact });
             output::data(&told, format)?;
         } else {
+            found.schedules.truncate(SHOWN);
+            if !found.schedules.is_empty() {
+                table(&found.schedules).print()?;
+                output::line("")?;
+            }
             output::line(&format!("would {verb} {told}; nothing was changed"))?;
         }
         return Ok(false);

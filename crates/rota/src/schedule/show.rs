@@ -108,23 +108,7 @@ pub(super) async fn list(
     if format.is_data() {
         output::list(&all, "schedules", format)?;
     } else {
-        let mut table = Table::new([
-            Column::new("NAME").keep(),
-            Column::new("STATE").state(),
-            Column::new("NEXT RUN"),
-            Column::new("LAST RUN").rank(3),
-            Column::new("RUNS").rank(2).end(),
-        ]);
-        for schedule in &all.schedules {
-            let next = match (schedule.state(), schedule.next_time) {
-                (ScheduleState::Active, Some(next)) => output::when(next),
-                _ => "-".to_owned(),
-            };
-            let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::when);
-            let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
-            table.row(cells.into_iter().chain([schedule.sentence.clone()]));
-        }
-        table.print()?;
+        table(&all.schedules).print()?;
         if all.schedules.is_empty() {
             output::note("no schedules");
         }
@@ -134,6 +118,27 @@ pub(super) async fn list(
         output::more(&told, format);
     }
     Ok(())
+}
+
+/// Schedules, one in each row.
+pub(super) fn table(schedules: &[Schedule]) -> Table {
+    let mut table = Table::new([
+        Column::new("NAME").keep(),
+        Column::new("STATE").state(),
+        Column::new("NEXT RUN"),
+        Column::new("LAST RUN").rank(3),
+        Column::new("RUNS").rank(2).end(),
+    ]);
+    for schedule in schedules {
+        let next = match (schedule.state(), schedule.next_time) {
+            (ScheduleState::Active, Some(next)) => output::when(next),
+            _ => "-".to_owned(),
+        };
+        let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::when);
+        let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
+        table.row(cells.into_iter().chain([schedule.sentence.clone()]));
+    }
+    table
 }
 
 /// Reads schedules page by page. The answer has a cursor if there are more.

@@ -53,6 +53,31 @@ fn a_wait_goes_on_while_the_server_is_away() {
 }
 
 #[test]
+fn several_tasks_are_waited_for_at_once_also_while_the_server_is_away() {
+    let mut server = Server::start().ready();
+    for id in ["a", "b", "c"] {
+        server.shell().quietly(&["task", "create", "--kind", "nobody", "--id", id]);
+    }
+    let mut waits = start(&server, &["task", "wait", "a", "b", "c", "--timeout", "10m"]);
+    let mut errors = BufReader::new(waits.stderr.take().unwrap());
+    (0..3).for_each(|_| until_said(&mut errors, ": no connected worker"));
+    let mut out = BufReader::new(waits.stdout.take().unwrap()).lines();
+    server.shell().quietly(&["task", "cancel", "b"]);
+    assert_eq!(out.next().unwrap().unwrap(), "b cancelled");
+    server.kill();
+    until_said(&mut errors, "; retrying");
+    server.start_again();
+    server.shell().quietly(&["task", "cancel", "c"]);
+    assert_eq!(out.next().unwrap().unwrap(), "c cancelled");
+    server.shell().quietly(&["task", "cancel", "a"]);
+    assert_eq!(out.next().unwrap().unwrap(), "a cancelled");
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_eq!(waits.wait().unwrap().code(), Some(6), "{rest}");
+    assert!(!rest.contains("; retrying"), "an outage is told once:\n{rest}");
+}
+
+#[test]
 fn a_wait_for_a_server_that_never_answers_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["task", "wait", "a", "--url", "http://127.0.0.1:1", "--timeout", "100ms"];

@@ -43,7 +43,10 @@ fn a_schedule_is_created_shown_and_steered() {
         .say(&["schedule", "why", "far"])
         .say(&["schedule", "skip", "far", "next", "--undo"])
         .say(&["schedule", "pause", "--label", "team=docs"])
+        .say(&["schedule", "resume", "--all", "--dry-run"])
         .say(&["schedule", "pause", "--label", "team=docs", "--yes"])
+        .say(&["schedule", "resume", "--all", "--dry-run"])
+        .say(&["schedule", "pause", "--all", "--dry-run"])
         .say(&["schedule", "resume", "--all", "--yes", "-o", "json"])
         .say(&["schedule", "trigger", "far"])
         .say(&["task", "list", "--schedule", "far"])
@@ -98,6 +101,10 @@ fn the_program_of_a_tick_learns_its_times() {
     let counts =
         ["occurrences", "present", "missing", "to_create"].map(|name| counted[name].as_u64());
     assert_eq!(counts, [Some(3), Some(1), Some(2), Some(3)]);
+    // The end of today is in the future, for which nothing can be created.
+    let today =
+        ["schedule", "backfill", "once", "--from", "yesterday", "--to", "today", "--dry-run"];
+    assert!(json(&mut shell, &today)["occurrences"].is_number());
 }
 
 #[test]

@@ -1,6 +1,13 @@
-//! `rota config`, completions and help.
+//! `rota config`, the limits of a server, completions and help.
 
-use crate::shell::Shell;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::shell::{Server, Shell, rota};
 
 #[test]
 fn settings_are_shown_with_where_they_come_from_and_secrets_are_not() {
@@ -39,6 +46,10 @@ fn values_that_no_key_takes_are_refused_with_key_source_and_range() {
         .say(&["server", "--session-ttl", "-5s"])
         .say(&["server", "--limits-name-characters", "129"])
         .say(&["server", "--limits-json-depth", "128"])
+        .say(&["server", "--limits-event-listeners", "0"])
+        .say(&["server", "--limits-event-buffer-bytes", "1000"])
+        .say(&["server", "--limits-event-keep", "60"])
+        .say(&["server", "--limits-output-listeners-per-task", "many"])
         .say(&["server", "--metrics-open=perhaps"])
         .say(&["dev", "--log-format", "xml"])
         .say(&["worker", "--slots", "0"])
@@ -50,6 +61,56 @@ fn values_that_no_key_takes_are_refused_with_key_source_and_range() {
     let untold = |line: &str| line.ends_with(" default");
     shell.say_with(&["config"], "", &[("ROTA_LIMITS_BACH", "7")]).without(untold);
     shell.matches("settings_refused");
+}
+
+#[test]
+fn limits_of_listeners_are_settings_and_info_shows_each_limit() {
+    let server = Server::start_with(&[
+        ("ROTA_LIMITS_EVENT_LISTENERS", "1"),
+        ("ROTA_LIMITS_EVENT_BUFFER_BYTES", "65537"),
+        ("ROTA_LIMITS_EVENT_KEEP", "2m"),
+        ("ROTA_LIMITS_OUTPUT_LISTENERS", "2"),
+        ("ROTA_LIMITS_OUTPUT_LISTENERS_PER_TASK", "3"),
+        ("ROTA_LIMITS_OUTPUT_BUFFER_BYTES", "65538"),
+    ]);
+    let mut shell = server.shell();
+    let mut json = |args: &[&str]| -> Value {
+        serde_json::from_str(&shell.quietly(&[args, &["-o", "json"]].concat())).unwrap()
+    };
+    let limits = json(&["info"])["limits"].clone();
+    for (name, expected) in [
+        ("event_listeners", 1),
+        ("event_buffer_bytes", 65_537),
+        ("event_keep_ms", 120_000),
+        ("output_listeners", 2),
+        ("output_listeners_per_task", 3),
+        ("output_buffer_bytes", 65_538),
+    ] {
+        assert_eq!(limits[name], expected, "{name}");
+    }
+    let config = json(&["config"]);
+    for key in config.as_object().unwrap().keys() {
+        if let Some(limit) = key.strip_prefix("limits.") {
+            let shown = [limit.to_owned(), format!("{limit}_ms")];
+            assert!(
+                shown.iter().any(|name| limits[name].is_number()),
+                "{limit} is not in {limits}"
+            );
+        }
+    }
+    let mut listens = rota(server.dir());
+    let mut listens =
+        listens.env("ROTA_URL", server.url()).arg("events").stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(listens.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("waiting for events") {
+        assert!(errors.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    let (code, _, stderr) = shell.run(&["events"], "", &[]);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("1 listeners") && stderr.contains("event_listeners"), "{stderr}");
+    listens.kill().unwrap();
+    listens.wait().unwrap();
 }
 
 #[test]

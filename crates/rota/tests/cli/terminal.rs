@@ -201,11 +201,48 @@ fn several_tasks_are_named_at_once() {
         .say_with(&["task", "delete", "-"], "a\nb\nc\n", &[])
         .say_with(&["task", "delete", "-", "-o", "json"], "d\n", &[])
         .say_with(&["task", "cancel", "-"], "", &[])
-        .say(&["task", "wait", "a", "c", "-o", "json"])
         .say(&["task", "cancel", "--queue", "mail"])
         .say(&["task", "cancel", "c", "--dry-run"])
+        .say_with(&["task", "delete", "-", "c", "--dry-run"], "none\n", &[])
+        .say(&["task", "cancel", "c", "--dry-run", "-o", "json"])
+        .say(&["task", "cancel", "c", "--dry-run", "--yes"])
         .say(&["schedule", "pause", "--all", "--dry-run"])
         .matches("several");
+}
+
+#[test]
+fn a_wait_for_many_tasks_gives_each_once() {
+    let server = Server::start().ready();
+    let mut shell = server.shell();
+    let ids: Vec<String> = (0..250).map(|number| format!("t{number}")).collect();
+    let lines =
+        ids.iter().map(|id| format!("{{\"id\":\"{id}\",\"kind\":\"nobody\",\"queue\":\"q\"}}\n"));
+    let create = ["task", "create", "--file", "-"];
+    assert_eq!(shell.run(&create, &lines.collect::<String>(), &[]).0, 0);
+    shell.quietly(&["task", "cancel", "--queue", "q", "--yes"]);
+    let wait = |format: &str| {
+        let (code, text, stderr) =
+            shell.run(&["task", "wait", "-", "-o", format], &ids.join("\n"), &[]);
+        assert_eq!(code, 6, "{stderr}");
+        text
+    };
+    let document: Value = serde_json::from_str(&wait("json")).unwrap();
+    let named =
+        document["tasks"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+    assert_eq!(named.collect::<Vec<_>>(), ids, "a document has them in the order of the command");
+    assert_eq!(wait("jsonl").lines().count(), ids.len());
+    let (code, _, stderr) = shell.run(&["task", "wait", "-"], &ids.join("\n"), &[]);
+    assert_eq!((code, stderr.lines().next()), (6, Some("waiting for 250 tasks")), "{stderr}");
+    for id in ["live", "alive"] {
+        shell.quietly(&["task", "create", "--kind", "nobody", "--id", id]);
+    }
+    for (ids, expected) in
+        [(["t0", "t1"], 6), (["live", "alive"], 124), (["t0", "live"], 1), (["gone", "none"], 3)]
+    {
+        let (code, _, stderr) =
+            shell.run(&[&["task", "wait", "--timeout", "0s"], &ids[..]].concat(), "", &[]);
+        assert_eq!(code, expected, "{stderr}");
+    }
 }
 
 #[test]
@@ -339,6 +376,12 @@ fn a_request_has_a_method_headers_and_a_body() {
     assert_eq!(payload(&["--body", "a=1"])["body"], "a=1");
     assert_eq!(payload(&["--body", "\"a\""])["body"], "\"a\"");
     let mut shell = server.shell();
+    let create = ["task", "create", "--http", "http://x", "-o", "json", "--body"];
+    for typed in ["-", "@-"] {
+        let (code, task, stderr) = shell.run(&[&create[..], &[typed]].concat(), "{\"n\": 2}", &[]);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(serde_json::from_str::<Value>(&task).unwrap()["payload"]["body"]["n"], 2);
+    }
     shell
         .say(&["task", "create", "--http", "http://a b"])
         .say(&["task", "create", "--http", "http://x:99999"])

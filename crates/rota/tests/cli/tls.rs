@@ -56,7 +56,7 @@ fn files_that_cannot_be_used_are_wrong_usage() {
     assert!(told.contains("cert_file is set, and key_file is not"), "{told}");
     let told = ends(&shell, 2, &["server", "--tls-cert-file", "a"], &[]);
     assert!(told.contains("tls_cert_file is set, and tls_key_file is not"), "{told}");
-    let told = ends(&shell, 1, &["server", "--listen", "0.0.0.0:0", "--tls-self-signed"], &[]);
+    let told = ends(&shell, 2, &["server", "--listen", "0.0.0.0:0", "--tls-self-signed"], &[]);
     assert!(told.contains("tls_client_ca_file"), "TLS alone protects nothing: {told}");
 }
 
