@@ -102,8 +102,8 @@ pub(super) struct Schedules {
     calendars: FxHashMap<Name, Arc<CalendarRecord>>,
     progress: FxHashMap<ScheduleIndex, Progress>,
     census: census::Census,
-    /// Schedules to look at, in the order in which their timers fired. Schedules that were removed since, or
-    /// were looked at, can still be in it: `is_due` says which are.
+    /// Schedules to look at, in the order in which their timers fired. Each that `is_due` is once in this queue or in the
+    /// other: twice, it could create two tasks in one step.
     due: VecDeque<ScheduleIndex>,
     /// Schedules that are behind. They come after those that are due, and fewer at a time.
     behind: VecDeque<ScheduleIndex>,
@@ -219,9 +219,14 @@ impl Schedules {
         index
     }
 
-    /// Removes the schedule. Its index may still be in the queues and in timers.
+    /// Removes the schedule. Its index may still be in timers.
     fn remove(&mut self, index: ScheduleIndex) {
         let entry = self.entries[index].take().expect("an index in use");
+        // The next schedule with this index must not find itself there.
+        if entry.is_due {
+            self.due.retain(|due| *due != index);
+            self.behind.retain(|behind| *behind != index);
+        }
         self.by_name.remove(&entry.name);
         self.uncount(index, &entry);
         self.progress.remove(&index);

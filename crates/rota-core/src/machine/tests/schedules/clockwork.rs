@@ -18,8 +18,9 @@ use crate::{
     TaskSpec, Template, TickOwners, TickRules, WallTime, tick_id,
 };
 
-/// Steps at one time after which a machine must have come to rest.
-const STEPS_MAX: usize = 20_000;
+/// Steps at one time after which a machine must have come to rest. A clock that jumps by 20,000 s lets a schedule with a tick
+/// each second create one task in each of as many steps, and random lives add to that.
+const STEPS_MAX: usize = 100_000;
 /// When clockworks begin: 2026-11-27T09:00:00Z.
 pub(super) const START: i64 = 1_795_770_000;
 const WORKER: SessionId = SessionId(1);
@@ -121,6 +122,8 @@ pub(super) struct Clockwork {
     leases: Vec<Assignment>,
     /// Whether the worker stops cancelled tasks.
     pub(super) obeys: bool,
+    /// Ticks that created a task in one step, at most.
+    pub(super) most_fired: u32,
 }
 
 impl Clockwork {
@@ -141,6 +144,7 @@ impl Clockwork {
             in_flight: None,
             leases: Vec::new(),
             obeys: true,
+            most_fired: 0,
         };
         clockwork.open_worker();
         clockwork
@@ -278,7 +282,7 @@ impl Clockwork {
     }
 
     /// What belongs together is in the step together.
-    fn look(&self, step: &Step) {
+    fn look(&mut self, step: &Step) {
         let states: Vec<_> = step
             .mutations
             .iter()
@@ -294,6 +298,7 @@ impl Clockwork {
             assert!(named.insert(*schedule), "{schedule} is written twice in a step");
         }
         let mut per_schedule = std::collections::BTreeMap::new();
+        let mut fired = 0;
         for mutation in &step.mutations {
             match mutation {
                 Mutation::PutTick(record) => {
@@ -308,6 +313,7 @@ impl Clockwork {
                     assert!(state.cursor >= record.run.last, "{record:?} is ahead of the cursor");
                     if let Outcome::Fired(task) = record.run.outcome {
                         assert!(with.contains(&task), "{record:?} without its task");
+                        fired += 1;
                     }
                 }
                 Mutation::PutSpec(spec) if spec.tick.is_some() => {
@@ -321,6 +327,7 @@ impl Clockwork {
             per_schedule.values().all(|records| *records <= ScheduleState::QUEUED_MAX),
             "{per_schedule:?} records of one schedule in a step"
         );
+        self.most_fired = self.most_fired.max(fired);
         for tick in &step.ticks {
             let is_early = tick.nominal > self.believed();
             let fired = matches!(tick.outcome, Outcome::Fired(_));

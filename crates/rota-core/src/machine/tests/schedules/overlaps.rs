@@ -118,6 +118,23 @@ fn a_tick_that_cancels_waits_until_the_task_has_ended_and_gives_way_to_newer_one
 }
 
 #[test]
+fn a_schedule_that_is_created_again_while_it_was_due_creates_one_task_in_a_step() {
+    let mut clockwork = Clockwork::new();
+    let plan = Plan::cron("* * * * * *").overlap(Overlap::CancelRunning);
+    clockwork.put(SCHEDULE, &plan).unwrap();
+    for _ in 0..3 {
+        // The steps are late, so that each leaves ticks to decide.
+        clockwork.pass(5000);
+        clockwork.step();
+        clockwork.delete(SCHEDULE).unwrap();
+        clockwork.put(SCHEDULE, &plan).unwrap();
+        clockwork.pass(5000);
+        clockwork.step();
+    }
+    assert_eq!(clockwork.most_fired, 1);
+}
+
+#[test]
 fn ticks_that_wait_fire_at_once_when_tasks_may_overlap() {
     let mut clockwork = Clockwork::new();
     clockwork.put(SCHEDULE, &Plan::cron("* * * * *").overlap(Overlap::QueueAll)).unwrap();
