@@ -9,13 +9,9 @@ mkdir -p "$out"
 if [ "$profile" = release ] && [ "${DIST_BUILD:-yes}" != no ]; then
     commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
     [ -z "$(git status --porcelain 2>/dev/null)" ] || commit=$commit-dirty
-    # The linker of Rust on x86_64 (rust-lld) keeps one of several functions with the same code, of which generics make
-    # many. A backtrace can name another one of them. Other linkers may not know the option.
-    link=()
-    [ "$machine" != x86_64 ] || link=(-- -C link-arg=-Wl,--icf=all)
     say "building the release (about ten minutes on two cores)"
     ROTA_BUILD_COMMIT=${ROTA_BUILD_COMMIT:-$commit} ROTA_BUILD_DATE=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%F) \
-        cargo rustc --release --locked --package rota --bin rota "${link[@]}"
+        cargo build --release --locked --package rota
 fi
 find "$out" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
 deploy/dist/stage.sh
