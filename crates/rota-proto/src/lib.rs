@@ -1,9 +1,8 @@
 //! The public contract of Rota: the messages, their JSON form, and the schemas of OpenAPI. All three are
 //! generated from the files under `proto`. The server validates messages.
 //!
-//! [`v1`] and [`node_v1`] are the messages, with serde derived on them, and with the feature `server` also utoipa and the server's
-//! side of gRPC. [`json`] has the functions
-//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
+//! [`v1`] and [`node_v1`] are the messages, with serde derived on them. The feature `server` adds utoipa and the server's
+//! side of gRPC. [`json`] has the functions that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
 //! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
 //! and [`Reason`] why it may be refused. [`query`] reads and writes filters in addresses. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
