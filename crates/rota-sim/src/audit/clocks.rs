@@ -36,11 +36,20 @@ struct Setting {
     /// From when on that is believed, and what is until then.
     believed_us: u64,
     before_ms: i64,
+    /// It was set while the node was suspended, or during a doubt that began so. The node may count the time that it
+    /// did not run as a part of the jump, and so doubt a clock that went ahead by less.
+    suspended: bool,
 }
 
 impl Setting {
     fn believed_at(&self, at_us: u64) -> i64 {
         if at_us >= self.believed_us { self.skew_ms } else { self.before_ms }
+    }
+
+    /// What a node believes that does not take the time in which it was suspended for a part of the jump.
+    fn at_once(&self) -> i64 {
+        let is_step = self.skew_ms - self.before_ms <= JUMP_MS;
+        if self.suspended && is_step { self.skew_ms } else { i64::MIN }
     }
 }
 
@@ -54,15 +63,15 @@ impl Clocks {
         let settings = self.0.entry(endpoint).or_default();
         let last = settings.last().copied().unwrap_or_default();
         let step_ms = skew_ms - last.skew_ms;
-        let is_small = now_us < last.believed_us && step_ms.abs() <= JUMP_MS;
+        let in_doubt = now_us < last.believed_us;
+        let is_small = in_doubt && step_ms.abs() <= JUMP_MS;
         let before_ms = last.believed_at(now_us) + if is_small { step_ms } else { 0 };
-        let starts = during == SetWhile::Starting;
-        let could_be_jump_ms = JUMP_MS - SUSPENDED_MS;
-        let believed_us = if during == SetWhile::Suspended && skew_ms - before_ms > could_be_jump_ms
-        {
-            now_us + SUSPENDED_MS.cast_unsigned() * 1000 + HELD_US
-        } else if starts || skew_ms - before_ms <= JUMP_MS {
+        let suspended = during == SetWhile::Suspended || in_doubt && last.suspended;
+        let jump_ms = if suspended { JUMP_MS - SUSPENDED_MS } else { JUMP_MS };
+        let believed_us = if during == SetWhile::Starting || skew_ms - before_ms <= jump_ms {
             now_us
+        } else if during == SetWhile::Suspended {
+            now_us + SUSPENDED_MS.cast_unsigned() * 1000 + HELD_US
         } else if step_ms > JUMP_MS {
             now_us + HELD_US
         } else {
@@ -71,7 +80,7 @@ impl Clocks {
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
-        settings.push(Setting { since_us: now_us, skew_ms, believed_us, before_ms });
+        settings.push(Setting { since_us: now_us, skew_ms, believed_us, before_ms, suspended });
     }
 
     /// How far the date is off that a node believes now.
@@ -96,7 +105,8 @@ impl Clocks {
     pub(super) fn ahead_ms(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> i64 {
         let within = self.within(endpoint, from_us, to_us).into_iter();
         let believed = within.flat_map(|setting| {
-            [setting.believed_at(from_us.max(setting.since_us)), setting.believed_at(to_us)]
+            let since_us = from_us.max(setting.since_us);
+            [setting.believed_at(since_us), setting.believed_at(to_us), setting.at_once()]
         });
         believed.max().unwrap_or(0).max(0)
     }
@@ -140,6 +150,10 @@ mod tests {
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
         clocks.set(450, NODE, JUMP_MS, SetWhile::Suspended);
         assert!(clocks.was_in_doubt(NODE, 451, 460));
+        // A small step does not end the doubt.
+        clocks.set(470, NODE, JUMP_MS + 673, SetWhile::Running);
+        assert!(clocks.was_in_doubt(NODE, 471, 480));
+        assert_eq!(clocks.ahead_ms(NODE, 471, 480), JUMP_MS + 673);
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
     }
