@@ -280,7 +280,7 @@ impl Run {
             if self.now_us - since_us > self.scenario.patience_us + behind_us {
                 return;
             }
-            if self.now_us - began_us > SCHEDULES_REST_US && !self.world.lock().schedules_rest {
+            if self.now_us - began_us > SCHEDULES_REST_US && !self.do_schedules_rest() {
                 let what = "schedules cannot be paused".to_owned();
                 return self.world.lock().audit.broken(Rule::Progress, self.now_us, what);
             }
@@ -295,9 +295,12 @@ impl Run {
     }
 
     fn is_done(&self) -> bool {
-        let inner = self.world.lock();
-        let rests = inner.schedules_rest || self.scenario.schedules == 0;
-        rests && inner.audit.unended(0).0 == 0
+        self.do_schedules_rest() && self.world.lock().audit.unended(0).0 == 0
+    }
+
+    /// Whether all schedules are paused, or there are none.
+    fn do_schedules_rest(&self) -> bool {
+        self.scenario.schedules == 0 || self.world.lock().schedules_rest
     }
 
     fn tick(&mut self) {
