@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     layout::ClientKey,
     planted::Planted,
-    records::{self, Done, Found, Kind, Owner, Spec, Tick},
+    records::{self, Done, Found, Kind, Live, Owner, Spec, Tick},
     request::{Request, Submission},
 };
 
@@ -40,12 +40,10 @@ pub(crate) fn keys<'a>(
             }
             Request::Commands { commands, .. } => {
                 for command in commands {
-                    keys.extend(
-                        machine
-                            .wants_stored(command)
-                            .into_iter()
-                            .flat_map(|task| records::keys_of::<Done>(&task)),
-                    );
+                    if let Some(task) = machine.wants_stored(command) {
+                        keys.extend(records::keys_of::<Done>(&task));
+                        keys.extend(records::keys_of::<Live>(&task));
+                    }
                     if let Command::Retry { task, spec: None, .. } = command {
                         keys.extend(records::keys_of::<Spec>(task));
                     }
@@ -143,6 +141,11 @@ impl Prefetched {
     /// The record of an ended task.
     pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
         Ok(self.record::<Done>(&task)?.map(Arc::new))
+    }
+
+    /// Whether the store has a live state of the task.
+    pub(crate) fn is_live(&self, task: TaskId) -> bool {
+        matches!(self.found::<Live>(&task), Found::Record(_))
     }
 
     /// The definition of an ended task.

@@ -247,6 +247,11 @@ impl Coordinator<'_> {
             }
             Err(_) => None,
         };
+        let elsewhere = |command| known.is_some_and(|known| self.is_live_elsewhere(command, known));
+        if commands.iter().any(elsewhere) {
+            self.answer_later(answer, Err(EngineError::LeadershipLost));
+            return;
+        }
         let mut results = Vec::with_capacity(commands.len());
         self.step.commands += commands.len();
         let early = commands.iter().any(is_answered_early);
@@ -301,6 +306,13 @@ impl Coordinator<'_> {
     fn needs_prefetch(&self, command: &Command) -> bool {
         self.machine.wants_stored(command).is_some()
             || matches!(command, Command::Retry { spec: None, .. })
+    }
+
+    /// Whether a task that is not live here is live in the store. Then another node leads, and this one has yet to notice:
+    /// to say that there is no such task would be wrong.
+    fn is_live_elsewhere(&self, command: &Command, prefetched: &Prefetched) -> bool {
+        let wanted = self.machine.wants_stored(command);
+        wanted.is_some_and(|task| prefetched.is_live(task) && !self.machine.is_set_aside(task))
     }
 
     /// Adds the stored records to a command. A damaged record fails only this command.

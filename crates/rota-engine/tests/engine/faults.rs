@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{AttemptOutcome, ClientKeys, LeaseId, Pause, Refusal, Report, Status};
+use rota_core::{AttemptOutcome, ClientKeys, LeaseId, Pause, Priority, Refusal, Report, Status};
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, LostBatches, NewTask, SessionEvent, SessionRequest,
     TaskFilter,
@@ -241,6 +241,31 @@ async fn nothing_is_said_from_the_memory_of_a_leadership_that_has_lapsed() {
     assert!(matches!(stale, Err(EngineError::LeadershipLost)), "{stale:?}");
     until(|| node.engine.info().epoch > epoch && node.engine.health().is_ready()).await;
     assert!(node.engine.task(&id).await.expect("an answer").is_some());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_was_deposed_unnoticed_does_not_deny_the_tasks_of_its_successor() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    let state = node.store.live_state(&id).await;
+    node.engine.cancel(&id).await.expect("it waits");
+    node.engine.delete(&id).await.expect("it has ended");
+    // What the last steps did, the node knows itself.
+    for _ in 0..3 {
+        node.submit(task("k")).await;
+    }
+    let refused = node.engine.set_priority(&id, Priority::default()).await;
+    assert!(matches!(refused, Err(EngineError::Refused(Refusal::UnknownTask))), "{refused:?}");
+    *node.store.foreign.lock().expect("nobody panics with it") =
+        Some((id.to_string().into(), state));
+    let refused = node.engine.set_priority(&id, Priority::default()).await;
+    assert!(matches!(refused, Err(EngineError::LeadershipLost)), "{refused:?}");
+    let refused = node.engine.cancel(&id).await;
+    assert!(matches!(refused, Err(EngineError::LeadershipLost)), "{refused:?}");
+    // Others are served until the node notices.
+    node.submit(task("k")).await;
     node.stop().await;
 }
 

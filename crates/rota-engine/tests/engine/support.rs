@@ -93,6 +93,8 @@ pub(crate) struct MoodyStore {
     pub(crate) specs: AtomicUsize,
     /// By task.
     pub(crate) spec_faults: Mutex<BTreeMap<String, SpecFault>>,
+    /// The live state of a task that another leader has created.
+    pub(crate) foreign: Mutex<Option<(Bytes, Bytes)>>,
     /// A call that would answer more bytes fails.
     pub(crate) answer_bytes_max: AtomicUsize,
     /// The largest answer so far.
@@ -126,6 +128,7 @@ impl MoodyStore {
             snapshots: AtomicUsize::new(0),
             specs: AtomicUsize::new(0),
             spec_faults: Mutex::default(),
+            foreign: Mutex::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
             answer_bytes: AtomicUsize::new(0),
             announced: Mutex::default(),
@@ -138,6 +141,15 @@ impl MoodyStore {
 
     pub(crate) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// The record of a live task.
+    pub(crate) async fn live_state(&self, task: &TaskRef) -> Bytes {
+        let space =
+            SPACES.iter().find(|space| space.name == "live").expect("a space of the engine");
+        let key = Bytes::from(task.to_string());
+        let found = self.inner.get(&[(*space, key)]).await.expect("an answer");
+        found.into_iter().next().flatten().expect("the task is live")
     }
 
     pub(crate) fn fault(&self, task: &TaskRef, fault: SpecFault) {
@@ -278,6 +290,13 @@ impl Store for MoodyStore {
                     *value = value.take().map(|record| [&record, &kind[..]].concat().into());
                 }
                 Some(SpecFault::Hangs) | None => {}
+            }
+        }
+        if let Some((task, state)) = self.foreign.lock().expect("nobody panics with it").as_ref() {
+            for ((space, key), value) in keys.iter().zip(&mut values) {
+                if space.name == "live" && key == task {
+                    *value = Some(state.clone());
+                }
             }
         }
         let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
