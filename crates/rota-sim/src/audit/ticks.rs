@@ -345,6 +345,11 @@ impl Context<'_> {
             {
                 (at_ms, rest) = (next_ms, others);
             }
+            if again {
+                // What its times were in between, no record says.
+                let between = rest.iter().take_while(|one| one.run.last_ms <= begun_ms);
+                rest = &rest[between.count()..];
+            }
             let next_ms = rest.first().and_then(|one| one.first_ms);
             let is_exact = !again && !self.seen.in_doubt;
             let from_ms = if is_exact {
