@@ -47,6 +47,12 @@ const ROOMS: &[Room] = &[
         because: "the wire contract holds no logic, so that clients need nothing but it",
     },
     Room {
+        name: "rota-proto-generate",
+        may: &[],
+        tests_may: &[],
+        because: "it reads the protobuf files, and the crate that it writes must build without it",
+    },
+    Room {
         name: "rota-metrics",
         may: &[],
         tests_may: &[],

@@ -29,7 +29,7 @@ pub(crate) fn check(root: &Path, directory: &Path) -> Result<Vec<Finding>, Strin
     Ok(findings)
 }
 
-/// Rust files below a directory in a fixed order; other packages and build output are left out.
+/// Rust files below a directory in a fixed order; other packages, generated code and build output are left out.
 pub(crate) fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error| format!("{} cannot be listed: {error}", directory.display());
     let mut entries = Vec::new();
@@ -43,6 +43,7 @@ pub(crate) fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
         if path.is_dir()
             && !hidden
             && !path.ends_with("target")
+            && !path.ends_with("generated")
             && !path.join("Cargo.toml").exists()
         {
             files.extend(rust_files(&path)?);
@@ -314,6 +315,7 @@ mod tests {
         write("inner/Cargo.toml", "");
         write("inner/src/lib.rs", "fn a() {}\n");
         write("target/debug/a.rs", "fn a() {}\n");
+        write("generated/a.rs", "fn a() {}\n");
         let findings = check(directory.path(), directory.path()).expect("readable");
         let places: Vec<_> = findings.iter().map(|finding| finding.place.as_str()).collect();
         assert_eq!(places, ["src/lib.rs"]);

@@ -1,5 +1,5 @@
 //! The public contract of Rota: the messages, their JSON form, and the schemas of OpenAPI. All three are
-//! generated from the files under `proto`. The server validates messages.
+//! generated from the files under `proto` by `cargo proto`. The server validates messages.
 //!
 //! [`v1`] and [`node_v1`] are the messages, with serde derived on them. The feature `server` adds utoipa and the server's
 //! side of gRPC. [`json`] has the functions that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
@@ -33,7 +33,7 @@ pub mod v1 {
         clippy::wildcard_imports,
         reason = "generated code"
     )]
-    tonic::include_proto!("rota.v1");
+    include!("../generated/rota.v1.rs");
 }
 
 /// The contract of operations on one node, generated; `proto/rota/node/v1/node.proto` documents it.
@@ -51,9 +51,8 @@ pub mod node_v1 {
         clippy::wildcard_imports,
         reason = "generated code"
     )]
-    tonic::include_proto!("rota.node.v1");
+    include!("../generated/rota.node.v1.rs");
 }
 
 /// The compiled contract for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/rota_descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("../generated/descriptor.bin");

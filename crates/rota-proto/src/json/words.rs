@@ -84,7 +84,7 @@ macro_rules! words {
     };
 }
 
-include!(concat!(env!("OUT_DIR"), "/words.rs"));
+include!("../../generated/words.rs");
 
 /// Reads a word.
 struct Word<T>(PhantomData<T>);

@@ -41,13 +41,13 @@ pub(crate) fn derive(mut config: Builder, files: &FileDescriptorSet) -> Builder 
         config = config.message_attribute(path, of_message(name, its));
         for field in &message.field {
             let serde = serde(message.name(), field, its);
-            let schema =
-                if has_schemas() { schema(message.name(), field, its) } else { String::new() };
+            let schema = schema(message.name(), field, its);
             let at = format!("{path}.{}", field.name());
-            for (attribute, content) in [("serde", serde), ("schema", schema)] {
-                if !content.is_empty() {
-                    config = config.field_attribute(&at, format!("#[{attribute}({content})]"));
-                }
+            if !serde.is_empty() {
+                config = config.field_attribute(&at, format!("#[serde({serde})]"));
+            }
+            if !schema.is_empty() {
+                config = config.field_attribute(&at, for_servers(&format!("schema({schema})")));
             }
         }
     }
@@ -55,16 +55,13 @@ pub(crate) fn derive(mut config: Builder, files: &FileDescriptorSet) -> Builder 
     config
 }
 
-/// Whether the crate is built for a server, which shows the schemas of its messages.
-pub(crate) fn has_schemas() -> bool {
-    std::env::var_os("CARGO_FEATURE_SERVER").is_some()
+/// An attribute that only servers need, which show the schemas of their messages.
+fn for_servers(attribute: &str) -> String {
+    format!("#[cfg_attr(feature = \"server\", {attribute})]")
 }
 
 fn of_message(name: &str, its: Use) -> String {
-    let mut text = String::new();
-    if has_schemas() {
-        text.push_str("#[derive(utoipa::ToSchema)]");
-    }
+    let mut text = for_servers("derive(utoipa::ToSchema)");
     if its.shown {
         text.push_str("#[derive(serde::Serialize)]");
     }
@@ -74,8 +71,8 @@ fn of_message(name: &str, its: Use) -> String {
     if its.read_back {
         text.push_str("#[derive(serde::Deserialize)]");
     }
-    if has_schemas() && !name.is_empty() {
-        text.push_str(&format!("#[schema(as = {name})]"));
+    if !name.is_empty() {
+        text.push_str(&for_servers(&format!("schema(as = {name})")));
     }
     text
 }
