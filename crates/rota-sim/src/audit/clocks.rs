@@ -36,9 +36,13 @@ struct Setting {
     /// From when on that is believed, and what is until then.
     believed_us: u64,
     before_ms: i64,
+    /// How far it is ahead of where it was before the doubt began.
+    ahead_ms: i64,
     /// It was set while the node was suspended, or during a doubt that began so. The node may count the time that it
     /// did not run as a part of the jump, and so doubt a clock that went ahead by less.
     suspended: bool,
+    /// The same, where without that time it was no jump.
+    may_be_a_step: bool,
 }
 
 impl Setting {
@@ -48,8 +52,7 @@ impl Setting {
 
     /// What a node believes that does not take the time in which it was suspended for a part of the jump.
     fn at_once(&self) -> i64 {
-        let is_step = self.skew_ms - self.before_ms <= JUMP_MS;
-        if self.suspended && is_step { self.skew_ms } else { i64::MIN }
+        if self.may_be_a_step { self.skew_ms } else { i64::MIN }
     }
 }
 
@@ -68,7 +71,8 @@ impl Clocks {
         let before_ms = last.believed_at(now_us) + if is_small { step_ms } else { 0 };
         let suspended = during == SetWhile::Suspended || in_doubt && last.suspended;
         let jump_ms = if suspended { JUMP_MS - SUSPENDED_MS } else { JUMP_MS };
-        let believed_us = if during == SetWhile::Starting || skew_ms - before_ms <= jump_ms {
+        let ahead_ms = if in_doubt { last.ahead_ms + step_ms } else { step_ms };
+        let believed_us = if during == SetWhile::Starting || ahead_ms <= jump_ms {
             now_us
         } else if during == SetWhile::Suspended {
             now_us + SUSPENDED_MS.cast_unsigned() * 1000 + HELD_US
@@ -80,7 +84,17 @@ impl Clocks {
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
-        settings.push(Setting { since_us: now_us, skew_ms, believed_us, before_ms, suspended });
+        let may_be_a_step =
+            if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
+        settings.push(Setting {
+            since_us: now_us,
+            skew_ms,
+            believed_us,
+            before_ms,
+            ahead_ms,
+            suspended,
+            may_be_a_step,
+        });
     }
 
     /// How far the date is off that a node believes now.
@@ -148,6 +162,13 @@ mod tests {
         clocks.set(400, NODE, 0, SetWhile::Running);
         assert!(!clocks.was_any_in_doubt(401, 1000));
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
+        // A clock that goes back by a step, to where it is not far ahead, is believed again.
+        clocks.set(410, NODE, 2 * JUMP_MS, SetWhile::Running);
+        assert!(clocks.was_in_doubt(NODE, 411, 412));
+        clocks.set(420, NODE, JUMP_MS, SetWhile::Running);
+        assert_eq!(clocks.ahead_ms(NODE, 421, 430), JUMP_MS);
+        assert!(!clocks.was_in_doubt(NODE, 421, 430));
+        clocks.set(440, NODE, 0, SetWhile::Running);
         clocks.set(450, NODE, JUMP_MS, SetWhile::Suspended);
         assert!(clocks.was_in_doubt(NODE, 451, 460));
         // A small step does not end the doubt.
