@@ -126,7 +126,8 @@ async fn put(client: &Client, request: PutCalendarRequest, format: Format) -> Re
         (false, true) => "replaced",
         (false, false) => "unchanged",
     };
-    output::line(&format!("{} {what}, {} entries", calendar.name, calendar.entry_count))
+    let entries = output::counted(calendar.entry_count.into(), "entry", "entries");
+    output::line(&format!("{} {what}, {entries}", calendar.name))
 }
 
 fn list(calendars: Vec<Calendar>, format: Format) -> Result<(), Failure> {

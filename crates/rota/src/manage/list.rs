@@ -160,7 +160,10 @@ pub(super) async fn list(
         let told = if all.tasks.len() < limit as usize {
             format!("{}; use --time-limit to look further", looked_at(&all))
         } else {
-            format!("showing the first {limit} tasks; use --limit to see more")
+            {
+                let tasks = output::counted(limit.into(), "task", "tasks");
+                format!("showing the first {tasks}; use --limit to see more")
+            }
         };
         output::more(&told, format);
     }

@@ -14,8 +14,8 @@ pub(crate) use document::{data, list, next};
 pub(crate) use format::{Asked, Colour, Format, Times};
 pub(crate) use screen::{set_screen, shows_colour};
 pub(crate) use stream::{
-    confirm, error, is_interactive, json_note, line, more, note, piece, result, stream, text,
-    verbatim,
+    confirm, counted, error, is_interactive, json_note, line, more, note, piece, result, stream,
+    text, verbatim,
 };
 pub(crate) use table::{Column, Table};
 pub(crate) use times::{coarse, relative, time, time_and_distance, when};

@@ -61,6 +61,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text::lines(text));
 }
 
+/// A number with its noun, such as `1 task` and `2 tasks`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Says on standard error that a list has more items than were printed, unless its document has a cursor.
 pub(crate) fn more(told: &str, format: Format) {
     match format {

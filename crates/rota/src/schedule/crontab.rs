@@ -105,6 +105,22 @@ fn explain(explained: &mut Explained, entry: &Entry, zone: &Zone, from: Timestam
     explained.notes.extend(differences.into_iter().map(|difference| difference.text));
 }
 
+/// The number of lines of each kind.
+pub(super) fn totals<'a>(kinds: impl Iterator<Item = &'a str>) -> String {
+    let kinds: Vec<_> = kinds.collect();
+    let count = |kind: &str, one: &str, many: &str| {
+        let count = kinds.iter().filter(|its| **its == kind).count();
+        output::counted(count as u64, one, many)
+    };
+    [
+        count("entry", "entry", "entries"),
+        count("variable", "variable", "variables"),
+        count("not_carried_over", "line not carried over", "lines not carried over"),
+        count("invalid", "invalid line", "invalid lines"),
+    ]
+    .join(", ")
+}
+
 fn print(lines: &[Explained]) -> Result<(), Failure> {
     for line in lines {
         output::line(&format!("{}: {}", line.line, line.text.trim()))?;
@@ -118,12 +134,6 @@ fn print(lines: &[Explained]) -> Result<(), Failure> {
             output::line(&format!("    {text}"))?;
         }
     }
-    let count = |kind: &str| lines.iter().filter(|line| line.kind == kind).count();
-    output::line(&format!(
-        "{} entries, {} variables, {} lines not carried over, {} invalid lines. Nothing was created.",
-        count("entry"),
-        count("variable"),
-        count("not_carried_over"),
-        count("invalid")
-    ))
+    let totals = totals(lines.iter().map(|line| line.kind));
+    output::line(&format!("{totals}. Nothing was created."))
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     apply::{How, apply},
-    crontab::{Explained, explained},
+    crontab::{Explained, explained, totals},
     dates,
     manifest::{Manifest, Placed},
     normal,
@@ -313,14 +313,7 @@ fn written(lines: &[Imported], zone: &Zone) -> Result<String, Failure> {
 
 /// Tells the numbers, and the lines that need attention.
 fn summary(lines: &[Imported]) {
-    let count = |kind: &str| lines.iter().filter(|its| its.line.kind == kind).count();
-    output::note(&format!(
-        "{} entries, {} variables, {} lines not carried over, {} invalid lines",
-        count("entry"),
-        count("variable"),
-        count("not_carried_over"),
-        count("invalid")
-    ));
+    output::note(&totals(lines.iter().map(|its| its.line.kind)));
     let places = |is: &dyn Fn(&Imported) -> bool| {
         let places = lines.iter().filter(|line| is(line));
         let places: Vec<_> = places.map(|its| format!("{}:{}", its.file, its.line.line)).collect();

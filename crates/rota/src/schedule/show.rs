@@ -114,7 +114,8 @@ pub(super) async fn list(
         }
     }
     if all.next_page_token.is_some() {
-        let told = format!("showing the first {limit} schedules; use --limit to see more");
+        let schedules = output::counted(limit.into(), "schedule", "schedules");
+        let told = format!("showing the first {schedules}; use --limit to see more");
         output::more(&told, format);
     }
     Ok(())

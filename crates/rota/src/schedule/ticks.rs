@@ -64,8 +64,8 @@ pub(super) async fn run(args: TicksArgs, client: &Client, format: Format) -> Res
         }
     }
     if all.next_page_token.is_some() {
-        let limit = args.limit;
-        let told = format!("showing the last {limit} entries; use --limit to see more");
+        let entries = output::counted(args.limit.into(), "entry", "entries");
+        let told = format!("showing the last {entries}; use --limit to see more");
         output::more(&told, format);
     }
     Ok(())
