@@ -21,7 +21,8 @@ use crate::{
 /// Bytes of the head of a message in gRPC: a flag and the length.
 const HEAD: usize = 5;
 
-type Answer = Arc<dyn Fn(Bytes) -> Result<Bytes, Status> + Send + Sync>;
+/// The messages of an answer.
+type Answer = Arc<dyn Fn(Bytes) -> Result<Vec<Bytes>, Status> + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -63,10 +64,24 @@ impl Fake {
         self.add(method, move |_| Err(status.clone()))
     }
 
+    /// Answers every call of this method with a stream of so many times this message.
+    pub(crate) fn streaming(self, method: &str, count: usize, message: &impl Message) -> Self {
+        let message = Bytes::from(message.encode_to_vec());
+        self.add_stream(method, move |_| Ok(vec![message.clone(); count]))
+    }
+
     fn add(
         self,
         method: &str,
         answer: impl Fn(Bytes) -> Result<Bytes, Status> + Send + Sync + 'static,
+    ) -> Self {
+        self.add_stream(method, move |request| Ok(vec![answer(request)?]))
+    }
+
+    fn add_stream(
+        self,
+        method: &str,
+        answer: impl Fn(Bytes) -> Result<Vec<Bytes>, Status> + Send + Sync + 'static,
     ) -> Self {
         self.0.lock().expect("whole").answers.push((method.to_owned(), Arc::new(answer)));
         self
@@ -121,11 +136,13 @@ impl Fake {
         let answer =
             found.map_or_else(|| Err(Status::unavailable("no leader")), |one| one(request));
         match answer {
-            Ok(message) => {
-                let mut framed = BytesMut::with_capacity(HEAD + message.len());
-                framed.put_u8(0);
-                framed.put_u32(u32::try_from(message.len()).expect("a short message"));
-                framed.put(message);
+            Ok(messages) => {
+                let mut framed = BytesMut::new();
+                for message in messages {
+                    framed.put_u8(0);
+                    framed.put_u32(u32::try_from(message.len()).expect("a short message"));
+                    framed.put(message);
+                }
                 let mut response = Response::new(Body::from(framed.freeze()));
                 let ok = (Code::Ok as i32).into();
                 response.headers_mut().insert(HeaderName::from_static("grpc-status"), ok);

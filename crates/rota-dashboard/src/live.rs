@@ -1,8 +1,9 @@
 //! Tells open pages what changed: one stream of events from the API for all pages of a node, and for each browser a
 //! stream that names the topics that changed, at most twice a second, and less often while many pages are open.
 //!
-//! The stream from the API is open only while a page listens. A page that hears of a topic that it shows asks for
-//! itself again, so nothing but the names of topics is in these streams.
+//! The stream from the API is open only while a page listens, and not while there is so much news that it tells nothing
+//! more. A page that hears of a topic that it shows asks for itself again, so nothing but the names of topics is in these
+//! streams.
 
 use std::{
     array::from_fn,
@@ -37,8 +38,8 @@ const SHARE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(10);
 /// Time without a frame after which a comment shows that the stream lives.
 const QUIET: Duration = Duration::from_secs(15);
-/// Maximum number of events to read between two frames. Further ones cannot tell more than that something changed, so
-/// they wait, and if they become too many, the API drops them and says so with one `reset`.
+/// Number of events between two frames from which on more of them tell nothing new. Then nobody listens until pages may
+/// ask again: the leader makes events of all that happens only while somebody listens.
 const EVENTS: u32 = 256;
 /// Pause before the stream from the API is opened again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -48,6 +49,15 @@ const STREAMS: usize = 1000;
 /// What pages show.
 const TOPICS: [&str; 5] = ["tasks", "queues", "workers", "schedules", "cluster"];
 const CLUSTER: usize = 4;
+
+/// Why the stream from the API is no longer read.
+#[derive(Debug, PartialEq, Eq)]
+enum Pause {
+    /// It has ended, or no page listens.
+    Over,
+    /// There is more news than pages can ask for.
+    Busy,
+}
 
 /// How often each topic has changed.
 type Changes = [u64; TOPICS.len()];
@@ -95,24 +105,28 @@ impl Live {
                     () = self.stop.cancelled() => return,
                     followed = self.follow(&api) => followed,
                 };
-                if let Err(status) = followed {
+                if let Err(status) = &followed {
                     debug!(%status, "the events of the dashboard broke");
                 }
-                // What changed meanwhile was not heard.
-                self.tell([true; TOPICS.len()]);
+                let is_busy = followed.is_ok_and(|why| why == Pause::Busy);
+                if !is_busy {
+                    // What changed meanwhile was not heard.
+                    self.tell([true; TOPICS.len()]);
+                }
+                let pause = if is_busy { self.pace() } else { PAUSE };
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return,
-                    () = sleep(PAUSE) => {}
+                    () = sleep(pause) => {}
                 }
             }
         }
     }
 
-    /// Follows one stream of events until it breaks or nobody listens.
-    async fn follow(&self, api: &Api) -> Result<(), Status> {
-        let mut events: Streaming<Event> =
-            api.events().watch_events(WatchEventsRequest::default()).await?.into_inner();
+    /// Follows one stream of events until it breaks, nobody listens, or it is too much.
+    async fn follow(&self, api: &Api) -> Result<Pause, Status> {
+        let all = WatchEventsRequest { brief: true, ..WatchEventsRequest::default() };
+        let mut events: Streaming<Event> = api.events().watch_events(all).await?.into_inner();
         let (mut dirty, mut read) = ([false; TOPICS.len()], 0);
         let (mut beat, mut look) = (interval(BEAT), interval(LOOK));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,7 +136,7 @@ impl Live {
                 biased;
                 _ = beat.tick() => {
                     if self.changes.receiver_count() == 0 {
-                        return Ok(());
+                        return Ok(Pause::Over);
                     }
                     self.tell(std::mem::take(&mut dirty));
                     read = 0;
@@ -132,12 +146,20 @@ impl Live {
                     dirty[topic("workers")] = true;
                     dirty[CLUSTER] = true;
                 }
-                event = events.message(), if read < EVENTS => match event? {
+                event = events.message() => match event? {
                     Some(event) => {
                         mark(&mut dirty, &event);
                         read += 1;
+                        let is_busy = read == EVENTS;
+                        // The first message of a stream says that all may have changed.
+                        if is_busy || dirty == [true; TOPICS.len()] {
+                            self.tell(std::mem::take(&mut dirty));
+                        }
+                        if is_busy {
+                            return Ok(Pause::Busy);
+                        }
                     }
-                    None => return Ok(()),
+                    None => return Ok(Pause::Over),
                 },
             }
         }
@@ -258,6 +280,7 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+    use crate::fake::Fake;
 
     #[test]
     fn a_frame_names_what_changed_and_nothing_else() {
@@ -291,6 +314,21 @@ mod tests {
             change();
             assert_eq!(frames.next().await.expect("open").expect("a frame"), "data: cluster\n\n");
             assert_eq!(began.elapsed().as_millis(), expected, "{pages} pages");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_listens_while_more_happens_than_pages_can_ask_for() {
+        for (events, per_ten_seconds) in [(EVENTS as usize + 1, 20), (10, 5)] {
+            let event = Event { r#type: "task.created".to_owned(), ..Event::default() };
+            let fake = Fake::default().streaming("WatchEvents", events, &event);
+            let live = Live::new(CancellationToken::new());
+            let _page = live.answer();
+            let running = live.run(fake.visit("", "").api);
+            assert!(timeout(Duration::from_millis(9_900), running).await.is_err(), "it goes on");
+            let asked = fake.calls::<WatchEventsRequest>("WatchEvents");
+            assert_eq!(asked.len(), per_ten_seconds, "{events} events");
+            assert!(asked.iter().all(|request| request.brief));
         }
     }
 

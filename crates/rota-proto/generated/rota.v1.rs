@@ -9669,6 +9669,10 @@ pub struct WatchEventsRequest {
     /// Id of the last received message. The stream continues after it. Absent: the stream begins now.
     #[prost(string, optional, tag = "6")]
     pub last_event_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether you will not come back for events that you miss. Then the server keeps none for you after you leave, and a
+    /// program that listens only now and then costs nothing in between.
+    #[prost(bool, tag = "7")]
+    pub brief: bool,
 }
 /// A change that is durable, or a message about the stream itself.
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

@@ -77,6 +77,8 @@ pub(crate) async fn run(args: EventsArgs, client: &Client, format: Format) -> Re
         worker: args.worker,
         types: args.types,
         last_event_id: args.after,
+        // A client that loses its connection comes back for what it missed.
+        brief: false,
     };
     let mut events = client.events(EventFilter::from(request));
     let mut was_connected = false;

@@ -21,6 +21,8 @@ pub struct EventFilter {
     pub worker: Option<Name>,
     /// Types, one of them. Empty means any.
     pub types: Vec<TypePattern>,
+    /// Whether the listener comes back for no event that it misses, so that none are kept for it after it leaves.
+    pub brief: bool,
 }
 
 /// A type of events, or all types of a group.

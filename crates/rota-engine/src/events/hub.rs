@@ -131,8 +131,8 @@ struct Ring {
     /// The id of the last event.
     last: EventId,
     listeners: usize,
-    /// When the last listener left.
-    left_at: MonoTime,
+    /// Until when events are kept for listeners that left and may come back.
+    kept_until: MonoTime,
     /// Whether all steps that were not recorded have landed.
     is_settled: bool,
 }
@@ -268,11 +268,10 @@ impl EventHub {
         self.progress.send_replace(());
     }
 
-    /// Stops recording when nobody has listened for a while.
+    /// Stops recording when nobody listens, and nobody may come back.
     pub(crate) fn tidy(&self, now: MonoTime) {
         let mut ring = self.ring();
-        let keep = Millis::from_duration(self.limits.keep);
-        if ring.listeners == 0 && now.since(ring.left_at) >= keep {
+        if ring.listeners == 0 && now >= ring.kept_until {
             ring.begin_anew();
             self.is_active.store(false, Ordering::Relaxed);
             drop(ring);
@@ -320,11 +319,13 @@ impl EventHub {
         ring.is_settled |= ring.epoch == Some(place.epoch);
     }
 
-    /// Takes a listener off the list.
-    pub(super) fn left(&self, now: MonoTime) {
+    /// Takes a listener off the list. It may come back, unless it said that it will not.
+    pub(super) fn left(&self, now: MonoTime, is_brief: bool) {
         let mut ring = self.ring();
         ring.listeners = ring.listeners.saturating_sub(1);
-        ring.left_at = now;
+        if !is_brief {
+            ring.kept_until = now + Millis::from_duration(self.limits.keep);
+        }
         self.metrics.event_listeners(-1);
     }
 

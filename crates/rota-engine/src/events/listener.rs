@@ -82,7 +82,7 @@ impl std::fmt::Debug for EventListener {
 impl Drop for EventListener {
     fn drop(&mut self) {
         let shared = &self.inner.shared;
-        shared.events.left(shared.host.now().mono);
+        shared.events.left(shared.host.now().mono, self.filter.brief);
     }
 }
 

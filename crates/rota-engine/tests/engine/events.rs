@@ -319,6 +319,29 @@ async fn history_is_kept_for_some_time_only_while_nobody_listens() {
 }
 
 #[tokio::test]
+async fn no_history_is_kept_for_one_who_does_not_come_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let brief = EventFilter { brief: true, ..EventFilter::default() };
+    let (listener, at) = listen(&node.engine, brief.clone()).await;
+    drop(listener);
+    node.submit(task("missed")).await;
+    let mut back = node.engine.watch(brief.clone(), Some(at)).await.expect("a place");
+    assert!(matches!(told(&mut back).await, Told::Reset { reason: ResetReason::HistoryGone, .. }));
+    node.submit(task("told")).await;
+    assert_eq!(next(&mut back).await.kind, EventType::TaskCreated);
+    // Another one does come back, so what it misses is kept although the brief one leaves after it.
+    let (other, at) = listen(&node.engine, EventFilter::default()).await;
+    drop(other);
+    drop(back);
+    node.submit(task("kept")).await;
+    let mut other = node.engine.watch(EventFilter::default(), Some(at)).await.expect("a place");
+    assert!(matches!(told(&mut other).await, Told::Ready(_)), "nothing is missed");
+    assert_eq!(next(&mut other).await.kind, EventType::TaskCreated);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn there_is_a_limit_of_listeners() {
     let directory = tempfile::tempdir().expect("a directory");
     let options = limited(EventLimits { listeners: 2, ..EventLimits::default() });

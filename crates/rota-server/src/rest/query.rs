@@ -145,6 +145,7 @@ impl Pairs {
     /// The parameters that select events, except `filter`, which is the first value.
     pub(crate) fn events(self) -> Result<(TaskFilter, WatchEventsRequest), Failure> {
         let (mut filter, mut request) = (TaskFilter::default(), WatchEventsRequest::default());
+        let mut brief = None;
         for (name, value) in self.0 {
             match name.as_str() {
                 "task" => request.tasks.extend(value.split(',').map(ToOwned::to_owned)),
@@ -152,10 +153,12 @@ impl Pairs {
                 "worker" => once(&name, &mut request.worker, value)?,
                 "type" => request.types.extend(value.split(',').map(ToOwned::to_owned)),
                 "last_event_id" => once(&name, &mut request.last_event_id, value)?,
+                "brief" => once(&name, &mut brief, boolean(&name, &value)?)?,
                 _ if filter.take(&name, &value)? => {}
                 _ => return Err(unknown(&name)),
             }
         }
+        request.brief = brief.unwrap_or(false);
         Ok((filter, request))
     }
 
@@ -165,10 +168,7 @@ impl Pairs {
         for (name, value) in self.0 {
             match name.as_str() {
                 "follow" => {
-                    let given = value.parse();
-                    let given =
-                        given.map_err(|_| Failure::field(&name, "must be true or false"))?;
-                    once(&name, &mut follow, given)?;
+                    once(&name, &mut follow, boolean(&name, &value)?)?;
                 }
                 "last_event_id" => once(&name, &mut last_event_id, value)?,
                 _ => return Err(unknown(&name)),
@@ -221,6 +221,10 @@ impl Pairs {
         }
         Ok((count, from))
     }
+}
+
+fn boolean(name: &str, value: &str) -> Result<bool, Failure> {
+    value.parse().map_err(|_| Failure::field(name, "must be true or false"))
 }
 
 fn unknown(name: &str) -> Failure {

@@ -33,8 +33,15 @@ pub(crate) fn watch(
     request: v1::WatchEventsRequest,
     limits: &Limits,
 ) -> Result<(EventFilter, Option<EventId>), Failure> {
-    let v1::WatchEventsRequest { filter: properties, tasks, task_prefix, worker, types, .. } =
-        request;
+    let v1::WatchEventsRequest {
+        filter: properties,
+        tasks,
+        task_prefix,
+        worker,
+        types,
+        last_event_id,
+        brief,
+    } = request;
     let mut check = Check::new();
     let properties = filter(properties.unwrap_or_default(), FieldPrefix::Filter, limits);
     let properties = check.also(properties);
@@ -47,7 +54,7 @@ pub(crate) fn watch(
             "cannot select events, which have no payloads; search the list of tasks instead",
         );
     }
-    let mut found = EventFilter::default();
+    let mut found = EventFilter { brief, ..EventFilter::default() };
     if check.at_most("tasks", "ids", tasks.len(), ("event_tasks", EVENT_TASKS)) {
         for (at, id) in tasks.iter().enumerate() {
             let place = format!("tasks[{at}]");
@@ -76,7 +83,7 @@ pub(crate) fn watch(
             }
         }
     }
-    let after = request.last_event_id.map(|text| text.parse::<EventId>());
+    let after = last_event_id.map(|text| text.parse::<EventId>());
     let after = after.and_then(|id| check.ok("last_event_id", id));
     let properties = check.finish(properties)?;
     Ok((EventFilter { properties, ..found }, after))

@@ -193,6 +193,7 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
                 "created_from",
                 "created_to",
                 "follow",
+                "brief",
             ];
             let of_schedules = ["state", "count", "from", "to"];
             let free = free.contains(&name)

@@ -92,7 +92,7 @@ async fn parameters_select_events() {
     let (mut by_id, _) = Sse::ready(&node, "?task=a/1,a/2").await;
     let (mut by_prefix, _) = Sse::ready(&node, "?task_prefix=a/").await;
     let (mut by_queue, _) = Sse::ready(&node, "?queue=q&type=task.cancelled,queue").await;
-    let (mut by_label, _) = Sse::ready(&node, "?label=team=a&status=cancelled").await;
+    let (mut by_label, _) = Sse::ready(&node, "?label=team=a&status=cancelled&brief=true").await;
     for (id, team) in [("a/1", "a"), ("b/1", "a"), ("a/3", "b"), ("a/2", "a")] {
         let task = json!({ "id": id, "kind": "k", "queue": "q", "labels": { "team": team } });
         node.create(&task).await;
@@ -166,6 +166,8 @@ async fn what_makes_no_sense_is_refused_with_its_field() {
         ("?created_from=soon", "created_from"),
         ("?search=timeout", "search"),
         ("?priority=10", "priority"),
+        ("?brief=1", "brief"),
+        ("?brief=true&brief=true", "brief"),
         ("?unknown=1", "unknown"),
         ("?error_fingerprint=00000000000000ff", "error_fingerprint"),
     ] {
