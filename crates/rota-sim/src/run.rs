@@ -35,6 +35,9 @@ const RETELL_US: u64 = 50_000;
 const BELIEVED_MS: i64 = 300_000;
 /// Schedules create tasks until clients have paused them, which takes no longer than this.
 const SCHEDULES_REST_US: u64 = 300_000_000;
+/// All work is done within this time after the last fault, and what a clock that was behind adds. Less would do, but for
+/// long backoffs.
+const WORKED_OFF_US: u64 = 1_200_000_000;
 /// So often it is checked that the ticks of schedules are decided in time.
 const TICKS_CHECKED_US: u64 = 1_000_000;
 /// So often nodes are asked for their memory.
@@ -279,6 +282,10 @@ impl Run {
             let behind_us = self.world.lock().audit.behind_ms.unsigned_abs() * 1000;
             if self.now_us - since_us > self.scenario.patience_us + behind_us {
                 return;
+            }
+            if self.now_us - began_us > WORKED_OFF_US + behind_us {
+                let what = "work is left long after the last fault".to_owned();
+                return self.world.lock().audit.broken(Rule::Progress, self.now_us, what);
             }
             if self.now_us - began_us > SCHEDULES_REST_US && !self.do_schedules_rest() {
                 let what = "schedules cannot be paused".to_owned();
