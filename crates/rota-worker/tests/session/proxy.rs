@@ -129,23 +129,31 @@ async fn carry(
     lost: &Lost,
 ) {
     let age = ways.borrow().age;
+    let cut = |ways: &Ways| ways.age != age;
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let now = *ways.borrow_and_update();
-        if now.age != age {
-            return;
-        }
-        let held = way(&now) == Way::Held;
-        tokio::select! {
-            changed = ways.changed() => if changed.is_err() { return },
-            read = from.read(&mut buffer), if !held => match read {
-                Ok(count @ 1..) if way(&ways.borrow()) == Way::Lost => {
-                    lost.bytes.fetch_add(count, Ordering::SeqCst);
-                    lost.more.notify_one();
-                }
-                Ok(count @ 1..) => if to.write_all(&buffer[..count]).await.is_err() { return },
+        let count = tokio::select! {
+            biased;
+            seen = ways.wait_for(cut) => { let _ = seen; return }
+            read = from.read(&mut buffer) => match read {
+                Ok(count @ 1..) => count,
                 _ => return,
             }
+        };
+        // The test may have changed the way while the bytes were read, so it is asked after the
+        // read. Bytes that the worker sends after `Held` never slip through.
+        let Ok(now) = ways.wait_for(|ways| cut(ways) || way(ways) != Way::Held).await.map(|it| *it)
+        else {
+            return;
+        };
+        if cut(&now) {
+            return;
+        }
+        if way(&now) == Way::Lost {
+            lost.bytes.fetch_add(count, Ordering::SeqCst);
+            lost.more.notify_one();
+        } else if to.write_all(&buffer[..count]).await.is_err() {
+            return;
         }
     }
 }
