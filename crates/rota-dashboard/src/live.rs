@@ -50,9 +50,9 @@ const STREAMS: usize = 1000;
 const TOPICS: [&str; 5] = ["tasks", "queues", "workers", "schedules", "cluster"];
 const CLUSTER: usize = 4;
 
-/// Why the stream from the API is no longer read.
+/// Why reading the stream from the API ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Pause {
+enum Ended {
     /// It has ended, or no page listens.
     Over,
     /// There is more news than pages can ask for.
@@ -108,7 +108,7 @@ impl Live {
                 if let Err(status) = &followed {
                     debug!(%status, "the events of the dashboard broke");
                 }
-                let is_busy = followed.is_ok_and(|why| why == Pause::Busy);
+                let is_busy = followed.is_ok_and(|why| why == Ended::Busy);
                 if !is_busy {
                     // What changed meanwhile was not heard.
                     self.tell([true; TOPICS.len()]);
@@ -124,7 +124,7 @@ impl Live {
     }
 
     /// Follows one stream of events until it breaks, nobody listens, or it is too much.
-    async fn follow(&self, api: &Api) -> Result<Pause, Status> {
+    async fn follow(&self, api: &Api) -> Result<Ended, Status> {
         let all = WatchEventsRequest { brief: true, ..WatchEventsRequest::default() };
         let mut events: Streaming<Event> = api.events().watch_events(all).await?.into_inner();
         let (mut dirty, mut read) = ([false; TOPICS.len()], 0);
@@ -136,7 +136,7 @@ impl Live {
                 biased;
                 _ = beat.tick() => {
                     if self.changes.receiver_count() == 0 {
-                        return Ok(Pause::Over);
+                        return Ok(Ended::Over);
                     }
                     self.tell(std::mem::take(&mut dirty));
                     read = 0;
@@ -156,10 +156,10 @@ impl Live {
                             self.tell(std::mem::take(&mut dirty));
                         }
                         if is_busy {
-                            return Ok(Pause::Busy);
+                            return Ok(Ended::Busy);
                         }
                     }
-                    None => return Ok(Pause::Over),
+                    None => return Ok(Ended::Over),
                 },
             }
         }

@@ -9669,7 +9669,7 @@ pub struct WatchEventsRequest {
     /// Id of the last received message. The stream continues after it. Absent: the stream begins now.
     #[prost(string, optional, tag = "6")]
     pub last_event_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether you will not come back for events that you miss. Then the server keeps none for you after you leave, and a
+    /// Whether you never resume the stream after a break. Then the server keeps no events for you after you leave, and a
     /// program that listens only now and then costs nothing in between.
     #[prost(bool, tag = "7")]
     pub brief: bool,

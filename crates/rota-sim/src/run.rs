@@ -35,8 +35,7 @@ const RETELL_US: u64 = 50_000;
 const BELIEVED_MS: i64 = 300_000;
 /// Schedules create tasks until clients have paused them, which takes no longer than this.
 const SCHEDULES_REST_US: u64 = 300_000_000;
-/// All work is done within this time after the last fault, and what a clock that was behind adds. Less would do, but for
-/// long backoffs.
+/// All work is done within this time after the last fault, plus what a clock that was behind adds to a backoff.
 const WORKED_OFF_US: u64 = 1_200_000_000;
 /// So often it is checked that the ticks of schedules are decided in time.
 const TICKS_CHECKED_US: u64 = 1_000_000;
@@ -305,7 +304,7 @@ impl Run {
         self.do_schedules_rest() && self.world.lock().audit.unended(0).0 == 0
     }
 
-    /// Whether all schedules are paused, or there are none.
+    /// Whether no schedule creates tasks any more.
     fn do_schedules_rest(&self) -> bool {
         self.scenario.schedules == 0 || self.world.lock().schedules_rest
     }

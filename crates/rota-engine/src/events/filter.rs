@@ -21,7 +21,7 @@ pub struct EventFilter {
     pub worker: Option<Name>,
     /// Types, one of them. Empty means any.
     pub types: Vec<TypePattern>,
-    /// Whether the listener comes back for no event that it misses, so that none are kept for it after it leaves.
+    /// Whether the listener never resumes. Then no events are kept for it after it leaves.
     pub brief: bool,
 }
 

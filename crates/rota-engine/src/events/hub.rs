@@ -319,7 +319,7 @@ impl EventHub {
         ring.is_settled |= ring.epoch == Some(place.epoch);
     }
 
-    /// Takes a listener off the list. It may come back, unless it said that it will not.
+    /// Takes a listener off the list. Events are kept for it, unless it is brief.
     pub(super) fn left(&self, now: MonoTime, is_brief: bool) {
         let mut ring = self.ring();
         ring.listeners = ring.listeners.saturating_sub(1);

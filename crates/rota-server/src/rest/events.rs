@@ -32,7 +32,7 @@ use crate::{failure::Failure, operations::Caller, services::Services};
     ("worker" = Option<String>, Query, description = "Only events of this worker and of attempts that it runs", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("type" = Option<Vec<String>>, Query, description = "Only events of these types, such as task.completed, or groups, such as task. Can be repeated or separated by commas.", pattern = "^[a-z.*,]+$"),
     ("last_event_id" = Option<String>, Query, description = "Id of the last received event, for clients that cannot set the header. The header wins.", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
-    ("brief" = Option<bool>, Query, description = "Whether you will not come back for events that you miss. Then the server keeps none for you after you leave. Default: false."),
+    ("brief" = Option<bool>, Query, description = "Whether you never resume the stream after a break. Then the server keeps no events for you after you leave. Default: false."),
     ("last-event-id" = Option<String>, Header, description = "Id of the last received event: the stream continues after it", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
 ), responses(
     (status = 200, description = "The stream of events", body = ServerSentEvent, content_type = "text/event-stream"),
