@@ -21,7 +21,8 @@ pub struct EmbeddedOptions {
     /// Bytes of recent batches to keep in memory for watchers. A watcher that falls further behind gets
     /// [`crate::StoreError::Compacted`].
     pub watch_bytes: usize,
-    /// Number of threads that flush data to disk and merge it there. At least 1.
+    /// Number of threads that flush data to disk and merge it there. At least 1. With more than one, fjall 3.1 keeps
+    /// the first free for flushes, and that thread spins on a processor while all others merge.
     pub background_threads: usize,
 }
 
@@ -31,7 +32,7 @@ impl Default for EmbeddedOptions {
             cache_bytes: 64 * MIB,
             reserve_bytes: 256 * MIB,
             watch_bytes: 8 * 1024 * 1024,
-            background_threads: 2,
+            background_threads: 1,
         }
     }
 }
