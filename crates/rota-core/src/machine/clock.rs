@@ -42,7 +42,7 @@ impl Machine {
     /// How long the caller can wait for commands before it begins the next step. `None` means forever.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Millis> {
-        if self.unfinished || self.schedules.are_due() {
+        if self.unfinished {
             return Some(Millis(0));
         }
         let until = |due: u64, now: u64| Millis(due.saturating_sub(now));
@@ -52,6 +52,7 @@ impl Machine {
             self.delays.next_deadline().map(|due| until(due, self.now.mono.0)),
             self.deadlines.next_deadline().map(|due| until(due, self.now.mono.0)),
             moment(self.sessions.due),
+            self.schedules.wait(self.now.mono),
         ]
         .into_iter()
         .flatten()
@@ -72,7 +73,9 @@ impl Machine {
         for wakes in reached {
             match wakes {
                 Wakes::Task(index) => self.date_reached(index),
-                Wakes::Schedule(index) => self.schedules.wake(index),
+                Wakes::Schedule(index) => {
+                    self.schedules.timer_fired(index, date(self.now.wall));
+                }
             }
         }
         let mut over = Vec::new();

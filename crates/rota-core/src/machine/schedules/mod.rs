@@ -13,6 +13,7 @@ mod ends;
 mod fire;
 mod judge;
 mod kept;
+mod pace;
 mod retention;
 mod ticks;
 mod times;
@@ -28,22 +29,21 @@ pub use view::ScheduleView;
 
 pub(super) use ends::TickEnd;
 
-use self::{
-    kept::Kept,
-    times::{LATE, Next},
-};
+use self::{kept::Kept, pace::Pace, times::Next};
 use super::{
     Change, Machine, Mutation, PutSchedule, Refusal, Reply,
     clock::{self, Wakes},
     index::{ScheduleIndex, Table},
 };
 use crate::{
-    CalendarRecord, Millis, Name, ScheduleDefinition, ScheduleFingerprints, ScheduleRecord,
-    ScheduleState, TaskId, Template, TickRules, WallTime,
+    CalendarRecord, Millis, MonoTime, Name, ScheduleDefinition, ScheduleFingerprints,
+    ScheduleRecord, ScheduleState, TaskId, Template, TickRules, WallTime,
 };
 
 /// A paused schedule writes the ticks that it skips no more often than this.
 const PAUSED_PERIOD: Millis = Millis::from_secs(60);
+/// A tick that is later than this when its timer is set or fires is caught up on at a bounded pace.
+const PACED_FROM: Millis = Millis::from_secs(1);
 /// Timers are set again when the distance between the wall clock and the trusted date changes by more than this.
 const DRIFT_TOLERATED: u64 = 1000;
 
@@ -105,8 +105,9 @@ pub(super) struct Schedules {
     /// Schedules to look at, in the order in which their timers fired. Each that `is_due` is once in this queue or in the
     /// other: twice, it could create two tasks in one step.
     due: VecDeque<ScheduleIndex>,
-    /// Schedules that are behind. They come after those that are due, and fewer at a time.
+    /// Schedules that are behind. They come after those that are due, and no faster than `pace` allows.
     behind: VecDeque<ScheduleIndex>,
+    pace: Pace,
     dirty: Vec<ScheduleIndex>,
     /// Tasks that must be written together with the state of their schedule.
     links: Vec<(ScheduleIndex, TaskId)>,
@@ -151,6 +152,17 @@ impl Schedules {
         }
     }
 
+    /// The timer of the schedule has fired. The index may be vacant. Timers of many schedules fire late together if no
+    /// leader could look at them, or the wall clock jumps.
+    pub(super) fn timer_fired(&mut self, index: ScheduleIndex, now: u64) {
+        let late = self.get(index).map(|entry| now.saturating_sub(entry.timer));
+        if late.is_some_and(|late| late > PACED_FROM.0) {
+            self.put_behind(index);
+        } else {
+            self.wake(index);
+        }
+    }
+
     /// Has the schedule looked at after those that are due.
     fn put_behind(&mut self, index: ScheduleIndex) {
         let entry = self.at_mut(index);
@@ -169,9 +181,12 @@ impl Schedules {
         }
     }
 
-    /// Whether there are schedules to look at.
-    pub(super) fn are_due(&self) -> bool {
-        !self.due.is_empty() || !self.behind.is_empty()
+    /// The time until the next step for schedules that are due or behind. `None` if there are none.
+    pub(super) fn wait(&self, now: MonoTime) -> Option<Millis> {
+        if !self.due.is_empty() {
+            return Some(Millis(0));
+        }
+        (!self.behind.is_empty()).then(|| self.pace.wait(self.behind.len(), now))
     }
 
     /// The plan of a definition, shared with other schedules.
@@ -292,7 +307,8 @@ impl Machine {
             Some(next) => self.trusted_date().since(next.due_at),
             None => Millis(0),
         };
-        if late > LATE {
+        // A leader that begins has all that was due meanwhile before it. Newer ticks do not wait for that.
+        if late > PACED_FROM {
             self.schedules.put_behind(index);
         } else {
             self.schedules.wake(index);

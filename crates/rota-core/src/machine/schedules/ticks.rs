@@ -19,8 +19,6 @@ use crate::{
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
 const DECIDED_MAX: usize = 4096;
-/// Maximum number of schedules that are behind, in one step.
-const BEHIND_MAX: usize = 256;
 /// Maximum bytes of payloads of tasks that ticks create in one step.
 const BYTES_MAX: usize = 8 << 20;
 
@@ -40,7 +38,8 @@ impl Machine {
     #[must_use]
     pub fn due_tick_ids(&mut self, now: WallTime) -> Vec<Name> {
         let mut due: Vec<_> = self.schedules.due.iter().take(DECIDED_MAX).copied().collect();
-        due.extend(self.schedules.behind.iter().take(BEHIND_MAX));
+        let behind = self.schedules.pace.allowed(self.now.mono);
+        due.extend(self.schedules.behind.iter().take(behind));
         let mut ids = Vec::with_capacity(due.len());
         let mut text = String::with_capacity(Name::LEN_MAX);
         for index in due {
@@ -86,7 +85,8 @@ impl Machine {
         let text = String::with_capacity(Name::LEN_MAX);
         let mut deciding = Deciding { now, ids, owners, bytes: 0, text };
         // What is put there meanwhile is for the next step.
-        let behind = self.schedules.behind.len().min(BEHIND_MAX);
+        let allowed = self.schedules.pace.allowed(self.now.mono);
+        let behind = self.schedules.behind.len().min(allowed);
         for _ in 0..self.schedules.due.len().min(DECIDED_MAX) {
             if deciding.bytes > BYTES_MAX {
                 break;
@@ -105,6 +105,7 @@ impl Machine {
                 break;
             }
             let Some(index) = self.schedules.behind.pop_front() else { break };
+            self.schedules.pace.take(1);
             if self.is_taken_up(index) {
                 self.decide(index, &mut deciding);
             }
