@@ -2,8 +2,7 @@
 //! revision.
 
 use std::{
-    collections::{BTreeMap, btree_map},
-    iter::Peekable,
+    collections::BTreeMap,
     sync::{Arc, mpsc::sync_channel},
     thread,
 };
@@ -13,20 +12,26 @@ use rota_core::{
     LiveRecord, Machine, MachineLimits, Name, Now, QueueRecord, Retention, TaskId, TaskIdSequence,
 };
 use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Store, StoreError};
+use tokio::sync::mpsc;
 
 use crate::{
     codec::{self, CodecError},
-    host::Parallel,
+    host::{Host, Parallel},
     layout,
     planted::Planted,
-    records::{Entry, Kind, Live, Queue, Scan, Spec, each},
-    schedule_records::ScheduleRecords,
+    records::{Calendar, Entry, Kind, Live, Queue, Scan, Spec, each},
+    schedule_records::{
+        self, DecodedSchedule, ScheduleRecords, ScheduleScan, StoredSchedule, UnreadableSchedule,
+        restore_calendar,
+    },
     unreadable::Unreadable,
 };
 
 /// Number of records to decode at a time, and number of such portions that can wait to be loaded.
 const DECODED: usize = 1_000;
 const DECODED_AHEAD: usize = 16;
+/// Number of pages of schedules that can wait to be loaded.
+const PAGES_AHEAD: usize = 4;
 
 /// The machine with the state of the store.
 pub(crate) struct Loaded {
@@ -49,11 +54,11 @@ pub(crate) struct MachineOptions {
 pub(crate) async fn load(
     store: &Arc<dyn Store>,
     options: MachineOptions,
-    now: Now,
+    host: &Host,
 ) -> Result<Loaded, StoreError> {
     let head = store.head().await?.seq;
     let snapshot = store.snapshot().await?;
-    let mut machine = Machine::new(options.limits, options.retention, now);
+    let mut machine = Machine::new(options.limits, options.retention, host.now());
     let (snapshot, mut unreadable) = (snapshot.as_ref(), Unreadable::default());
     each(snapshot, |entry: &Entry<Queue>| {
         restore_queue(&mut machine, &entry.key, &entry.value, &mut unreadable);
@@ -64,10 +69,52 @@ pub(crate) async fn load(
         None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task id"),
     })
     .await?;
-    let schedules = ScheduleRecords::read(snapshot).await?;
-    schedules.restore(&mut machine, &mut unreadable);
+    each(snapshot, |entry: &Entry<Calendar>| {
+        restore_calendar(&mut machine, &entry.key, &entry.value, &mut unreadable);
+    })
+    .await?;
+    let (machine, unreadable) = load_schedules(snapshot, machine, unreadable, host).await?;
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
     Ok(Loaded { machine, ids, head, unreadable })
+}
+
+/// Loads the schedules, on a thread of its own while others are read, if the host has threads.
+async fn load_schedules(
+    snapshot: &dyn Snapshot,
+    mut machine: Machine,
+    mut unreadable: Unreadable,
+    host: &Host,
+) -> Result<(Machine, Unreadable), StoreError> {
+    let mut scan = ScheduleScan::new();
+    if host.parallel() == Parallel::Inline {
+        while let Some(page) = scan.next(snapshot).await? {
+            restore_page(&mut machine, page, &mut unreadable);
+        }
+        return Ok((machine, unreadable));
+    }
+    let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
+    let restoring = host.block_on(move || {
+        while let Some(page) = pages.blocking_recv() {
+            restore_page(&mut machine, page, &mut unreadable);
+        }
+        (machine, unreadable)
+    });
+    // It drops the sender, which ends the thread.
+    let reading = async move {
+        while let Some(page) = scan.next(snapshot).await? {
+            // The receiver is gone if loading panicked.
+            let _ = sender.send(page).await;
+        }
+        Ok(())
+    };
+    let (read, restored) = tokio::join!(biased; reading, restoring);
+    read.map(|()| restored)
+}
+
+fn restore_page(machine: &mut Machine, page: Vec<StoredSchedule>, unreadable: &mut Unreadable) {
+    for schedule in page {
+        restore_schedule(machine, schedule.decode(), unreadable);
+    }
 }
 
 /// The live records that a machine is made of, shared with who goes on changing them.
@@ -96,46 +143,43 @@ pub(crate) fn restore(
     for (key, value) in queues {
         restore_queue(&mut machine, key, value, &mut unreadable);
     }
-    let mut decoded = Decoded(live.iter().peekable());
-    let restore = |records: Vec<DecodedTask>| {
-        for record in records {
-            restore_task(&mut machine, record, &mut unreadable);
-        }
-    };
-    match parallel {
-        Parallel::Inline => decoded.by_ref().for_each(restore),
-        Parallel::Threads => beside(decoded, restore),
-    }
-    schedules.restore(&mut machine, &mut unreadable);
+    let decoded = live.iter().map(|(task, value)| decode(*task, value));
+    decode_ahead(decoded, parallel, |record| restore_task(&mut machine, record, &mut unreadable));
+    schedules.restore_calendars(&mut machine, &mut unreadable);
+    decode_ahead(schedules.decoded(), parallel, |schedule| {
+        restore_schedule(&mut machine, schedule, &mut unreadable);
+    });
     Loaded { machine, ids: TaskIdSequence::after(*newest), head: *head, unreadable }
 }
 
-/// Decodes on its own thread, because clients wait meanwhile, and decoding takes as long as loading.
+/// Decodes records on a thread of its own, if the host has threads, because clients wait meanwhile, and decoding takes
+/// as long as loading.
 #[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
-fn beside(mut decoded: Decoded<'_>, restore: impl FnMut(Vec<DecodedTask>)) {
+fn decode_ahead<T: Send>(
+    mut decoded: impl Iterator<Item = T> + Send,
+    parallel: Parallel,
+    mut restore: impl FnMut(T),
+) {
+    if parallel == Parallel::Inline {
+        return decoded.for_each(restore);
+    }
     thread::scope(|scope| {
-        let (sender, records) = sync_channel(DECODED_AHEAD);
-        // The receiver is gone if loading panicked.
-        scope.spawn(move || decoded.try_for_each(|records| sender.send(records)));
-        records.into_iter().for_each(restore);
+        let (sender, portions) = sync_channel(DECODED_AHEAD);
+        scope.spawn(move || {
+            loop {
+                let portion: Vec<T> = decoded.by_ref().take(DECODED).collect();
+                // The receiver is gone if loading panicked.
+                if portion.is_empty() || sender.send(portion).is_err() {
+                    return;
+                }
+            }
+        });
+        portions.into_iter().flatten().for_each(&mut restore);
     });
 }
 
 /// A live task, or why its record cannot be read, with its queue if that can be read.
 type DecodedTask = Result<LiveRecord, (TaskId, CodecError, Option<Name>)>;
-
-/// Decodes records in portions.
-struct Decoded<'a>(Peekable<btree_map::Iter<'a, TaskId, Bytes>>);
-
-impl Iterator for Decoded<'_> {
-    type Item = Vec<DecodedTask>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.peek()?;
-        let some = self.0.by_ref().take(DECODED);
-        Some(some.map(|(task, value)| decode(*task, value)).collect())
-    }
-}
 
 fn decode(task: TaskId, value: &Bytes) -> DecodedTask {
     Live::decode(&task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
@@ -149,6 +193,14 @@ fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unr
             unreadable.add(layout::LIVE, &layout::task(task), &error);
             machine.set_aside(task, queue.as_ref());
         }
+    }
+}
+
+/// Loads a schedule. The ticks of one that cannot be read are not decided.
+fn restore_schedule(machine: &mut Machine, schedule: DecodedSchedule, unreadable: &mut Unreadable) {
+    match schedule {
+        Ok(schedule) => schedule_records::restore_schedule(machine, schedule),
+        Err(UnreadableSchedule { space, key, why }) => unreadable.add(space, &key, &why),
     }
 }
 

@@ -249,7 +249,7 @@ pub(crate) async fn each<K: Kind>(
     mut visit: impl FnMut(&Entry<K>),
 ) -> Result<(), StoreError> {
     for space in K::SPACES {
-        let mut scan = Scan::new(KeyRange::all(*space), Direction::Ascending, EACH_PAGE);
+        let mut scan = Scan::all(*space);
         while let Some(page) = scan.next(snapshot).await? {
             page.iter().for_each(&mut visit);
         }
@@ -269,6 +269,11 @@ impl<K: Kind> Scan<K> {
     /// A scan of a range of one of the kind's spaces.
     pub(crate) fn new(range: KeyRange, direction: Direction, page: usize) -> Self {
         Self { range, direction, page, more: true, kind: PhantomData }
+    }
+
+    /// A scan of a whole space, in large pages.
+    pub(crate) fn all(space: Space) -> Self {
+        Self::new(KeyRange::all(space), Direction::Ascending, EACH_PAGE)
     }
 
     /// The next page, in the direction of the scan. `None` at the end.

@@ -125,7 +125,7 @@ impl Standby {
     ) -> Result<Loaded, StoreError> {
         let head = store.head().await?;
         if !self.catch_up(store.as_ref(), head).await {
-            return load::load(store, options, host.now()).await;
+            return load::load(store, options, host).await;
         }
         let Self { live, queues, schedules, newest, prepared, .. } = self;
         if let Some(prepared) = prepared
