@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
-use crate::harness::{Node, PATIENCE, open_store};
+use crate::harness::{Answer, Node, PATIENCE, open_store};
 
 pub(crate) struct Pair {
     pub(crate) leader: Node,
@@ -89,6 +89,52 @@ async fn a_follower_has_the_leader_answer() {
     let again =
         client.reschedule_task(v1::RescheduleTaskRequest { id, ..Default::default() }).await;
     assert!(again.is_err());
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn schedules_and_calendars_are_kept_through_a_follower() {
+    let pair = Pair::start().await;
+    let Pair { leader, follower } = &pair;
+    leader.has_feature_level(2).await;
+    let yearly = json!({ "expressions": ["30 2 1 1 *"], "template": { "kind": "report" } });
+    let call = async |verb: &str, path: &str, body: serde_json::Value| {
+        let request = Request::builder().method(verb).uri(path);
+        let request = request.header("content-type", "application/json");
+        follower.send(request.body(Full::from(body.to_string())).unwrap()).await
+    };
+    for (verb, path, body, status) in [
+        ("PUT", "/v1/calendars/c", json!({ "entries": [{ "days": "12-25" }] }), 201),
+        ("PUT", "/v1/schedules/s", yearly.clone(), 201),
+        ("PUT", "/v1/schedules/s", yearly, 200),
+        (
+            "POST",
+            "/v1/schedules/preview",
+            json!({ "definition": { "expressions": ["@daily"] } }),
+            200,
+        ),
+        ("POST", "/v1/schedules/s/pause", json!({ "note": "holidays" }), 200),
+        ("POST", "/v1/schedules/resume", json!({ "all": true }), 200),
+        ("POST", "/v1/schedules/s/skip", json!({ "nominal_time": "2100-06-01T00:00:00Z" }), 409),
+        ("POST", "/v1/schedules/s/trigger", json!({}), 201),
+        ("POST", "/v1/schedules/s/backfill", json!({ "from": "2020-01-01T00:00:00Z" }), 200),
+        ("DELETE", "/v1/schedules/s/backfill", json!({}), 200),
+    ] {
+        let answer = call(verb, path, body).await;
+        assert_eq!(answer.status, status, "{verb} {path}: {answer:?}");
+    }
+    for path in ["/v1/schedules", "/v1/schedules/s", "/v1/schedules/s/ticks", "/v1/calendars/c"] {
+        let (there, here) = (leader.get(path).await, follower.get(path).await);
+        assert_eq!((there.status, there.json()), (here.status, here.json()), "{path}");
+        assert_eq!(there.status, 200, "{path}");
+        let etag = |answer: &Answer| answer.headers.get("etag").cloned();
+        assert_eq!(etag(&there), etag(&here), "{path}");
+    }
+    assert_eq!(leader.get("/v1/tasks/s%2Fmanual-1").await.status, 200);
+    for path in ["/v1/schedules/s", "/v1/calendars/c"] {
+        assert_eq!(call("DELETE", path, json!({})).await.status, 204);
+        assert_eq!(leader.get(path).await.status, 404);
+    }
     pair.stop().await;
 }
 
