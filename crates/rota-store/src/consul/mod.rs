@@ -84,7 +84,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -155,6 +155,8 @@ struct Shared {
     ended: AtomicU64,
     /// Which campaign announced that it is ready to take over, and from which leadership.
     ready: watch::Sender<(String, Epoch)>,
+    /// Whether this process was among the members before.
+    has_entered: AtomicBool,
     /// The newest revision of a commit that is known.
     revision: AtomicU64,
     /// The format of the data, once it was found to be another than ours.
@@ -194,6 +196,7 @@ impl ConsulStore {
             epoch: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             ready: watch::Sender::default(),
+            has_entered: AtomicBool::new(false),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
         });

@@ -2,11 +2,13 @@
 //!
 //! A name that another node holds is refused, or the second one would take the entry of the first
 //! away when it leaves. The entry of a node that crashed stays until its session expires. A node that comes
-//! back at the same address replaces it at once. At another address it waits, and asks meanwhile whether the holder
+//! back at the same address replaces it at once, and ends that session, so that the seat of the leader is free too. Only
+//! its first entry does so: of two nodes with one address, which is a mistake, each would end the other's leadership
+//! again and again. At another address it waits, and asks meanwhile whether the holder
 //! lives: it sets a challenge, which a holder who lives removes. (Consul tells nobody whether a session is
 //! renewed.)
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::sleep;
 
@@ -16,6 +18,7 @@ use super::{
     layout,
     link::Effect,
     seat::{self, Join},
+    session,
     txn::{self, Operation, Outcome},
 };
 use crate::{model::Member, remote::backoff::Backoff, store::StoreError};
@@ -32,7 +35,13 @@ pub(super) async fn enter(shared: &Shared, me: &Member, session: &str) -> Result
     let mut challenged: Option<String> = None;
     loop {
         let (member, other) = match seat::join(shared, me, session).await? {
-            Join::Entered => {
+            joined @ (Join::Entered | Join::Replaced(_)) => {
+                let is_first = !shared.has_entered.swap(true, Ordering::Relaxed);
+                if let Join::Replaced(former) = joined
+                    && is_first
+                {
+                    end_former(shared, &former).await;
+                }
                 withdraw(shared, me, session).await?;
                 return Ok(());
             }
@@ -51,6 +60,16 @@ pub(super) async fn enter(shared: &Shared, me: &Member, session: &str) -> Result
             challenged = matches!(set, Outcome::Done(_)).then_some(other);
         }
         backoff.wait().await;
+    }
+}
+
+/// Ends the session of this node's former process. Where that fails, it expires by itself.
+async fn end_former(shared: &Shared, former: &str) {
+    match session::destroy(&shared.control, former).await {
+        Ok(()) => tracing::info!("ended the session of the former process of this node"),
+        Err(fault) => {
+            tracing::debug!(reason = fault.reason(), "the session of the former process expires");
+        }
     }
 }
 
@@ -101,7 +120,7 @@ async fn look(shared: &Shared, me: &Member, session: &str) -> Result<(), Fault> 
     let is_ours = found.key(&node).is_some_and(|entry| entry.session.as_deref() == Some(session));
     if !is_ours {
         match seat::join(shared, me, session).await? {
-            Join::Entered => {
+            Join::Entered | Join::Replaced(_) => {
                 tracing::warn!(node = me.name, "entry among the members was gone; entered again");
             }
             Join::Taken { member, .. } => {

@@ -43,6 +43,8 @@ pub(super) struct Taken {
 pub(super) enum Join {
     /// It is there, with its session.
     Entered,
+    /// The same, in the place of a former process at its address, which had this session.
+    Replaced(String),
     /// Another session holds the name.
     Taken {
         /// The node that entered with it.
@@ -83,7 +85,7 @@ pub(super) async fn join(shared: &Shared, me: &Member, session: &str) -> Result<
             entry.clone(),
         ];
         if let Outcome::Done(_) = perform(shared, &replace).await? {
-            return Ok(Join::Entered);
+            return Ok(Join::Replaced(holder));
         }
     }
 }

@@ -137,10 +137,14 @@ impl Session {
     }
 
     async fn try_destroy(&self) -> Result<(), Fault> {
-        let path = format!("session/destroy/{}", self.id);
-        let request = Request::put(path, "", Effect::Harmless);
-        self.shared.control.call(request).await?.with(&[200, 404]).map(drop)
+        destroy(&self.shared.control, &self.id).await
     }
+}
+
+/// Ends a session, and with it all keys that it holds.
+pub(super) async fn destroy(link: &Link, id: &str) -> Result<(), Fault> {
+    let request = Request::put(format!("session/destroy/{id}"), "", Effect::Harmless);
+    link.call(request).await?.with(&[200, 404]).map(drop)
 }
 
 /// What of a session's time can be relied on.

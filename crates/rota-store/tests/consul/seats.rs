@@ -1,6 +1,6 @@
 //! What the tests of elections do to Consul, and what is particular to its sessions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rota_store::{CommitError, Store, consul::ConsulOptions};
 
@@ -59,6 +59,33 @@ async fn a_leader_whose_session_is_destroyed_hears_of_it() {
     assert_eq!(a.store.members().await.unwrap(), []);
     let refused = a.put(old.fence(), a.next().await, "1").await;
     assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_at_its_address_need_not_wait_for_its_former_leadership() {
+    let consul = Consul::start();
+    let former = Node::new("a", consul.options());
+    let old = former.lead().await;
+    let begin = Instant::now();
+    let a = Node::new("a", consul.options());
+    let new = a.lead().await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "took {:?}", begin.elapsed());
+    within(old.lost()).await;
+    let refused = former.put(old.fence(), former.next().await, "1").await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+
+    // A process that is only thought to be gone does not do the same in return.
+    let holder = || consul.ask("GET", "kv/rota/nodes/a", "").unwrap();
+    let entered = holder();
+    let campaign = former.stand().await;
+    within(async {
+        while holder() == entered {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    a.put(new.fence(), a.next().await, "2").await.unwrap();
+    campaign.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
