@@ -228,9 +228,9 @@ mod tests {
         async fn scan(&self, range: KeyRange, _: Direction, _: usize) -> Result<Page, StoreError> {
             let (is_there, size): (fn(u8) -> bool, _) = match range.space {
                 layout::SCHEDULE => (|key| key % 3 > 0, 7),
-                _ => (|key| key % 2 == 0, 5),
+                _ => (|key| key.is_multiple_of(2), 5),
             };
-            let mut keys = (0..100).filter(|key| is_there(*key) && &[*key][..] >= &*range.start);
+            let mut keys = (0..100).filter(|key| is_there(*key) && [*key][..] >= *range.start);
             let entries = keys.by_ref().take(size).map(|key| (vec![key].into(), vec![key].into()));
             Ok(Page { entries: entries.collect(), more: keys.next().is_some() })
         }
@@ -242,7 +242,7 @@ mod tests {
         while let Some(page) = scan.next(&Small).await.expect("pages") {
             read.extend(page.into_iter().map(|stored| (stored.key[0], stored.state)));
         }
-        let state = |key: u8| (key % 2 == 0).then(|| Bytes::from(vec![key]));
+        let state = |key: u8| key.is_multiple_of(2).then(|| Bytes::from(vec![key]));
         let expected: Vec<_> =
             (0..100).filter(|key| key % 3 > 0).map(|key| (key, state(key))).collect();
         assert_eq!(read, expected);
