@@ -33,6 +33,8 @@ struct Setting {
     since_us: u64,
     /// How far it is off.
     skew_ms: i64,
+    /// How far it was off when the node surely ran last, so that it may have seen it.
+    seen_ms: i64,
     /// From when on that is believed, and what is until then.
     believed_us: u64,
     before_ms: i64,
@@ -84,11 +86,14 @@ impl Clocks {
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
+        // A suspended node sees none of several settings but the last.
+        let unseen = during == SetWhile::Suspended && skew_ms - last.seen_ms <= JUMP_MS;
         let may_be_a_step =
-            if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
+            unseen || if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
         settings.push(Setting {
             since_us: now_us,
             skew_ms,
+            seen_ms: if during == SetWhile::Suspended { last.seen_ms } else { skew_ms },
             believed_us,
             before_ms,
             ahead_ms,
@@ -175,6 +180,13 @@ mod tests {
         clocks.set(470, NODE, JUMP_MS + 673, SetWhile::Running);
         assert!(clocks.was_in_doubt(NODE, 471, 480));
         assert_eq!(clocks.ahead_ms(NODE, 471, 480), JUMP_MS + 673);
+        // Nor does it see how far its clock was set back while it was suspended.
+        clocks.set(480, NODE, -JUMP_MS, SetWhile::Running);
+        clocks.set(481, NODE, -2 * JUMP_MS, SetWhile::Suspended);
+        clocks.set(482, NODE, 0, SetWhile::Suspended);
+        clocks.set(490, NODE, 4_000, SetWhile::Running);
+        assert!(clocks.was_in_doubt(NODE, 491, 495));
+        assert_eq!(clocks.ahead_ms(NODE, 491, 495), 4_000);
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
     }
