@@ -35,7 +35,7 @@ pub(super) const LIST: &[Find] = &[
     when(P::TakesWithoutRoom, &[F::StoreStalls, F::ClientsFlood], 4_000_000, &[R::Memory]),
     when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
     plain(P::WritesCursorsLate, 200_000, &[R::Ticks]),
-    faulty(P::NamesTicksByClock, 200_000, &[R::Ticks]),
+    faulty(P::NamesTicksByClock, 200_000, &[R::Ticks, R::Asked]),
     plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
     plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];
