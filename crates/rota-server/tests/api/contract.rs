@@ -66,6 +66,10 @@ fn examples_fit_their_schemas() {
         });
         for (at, kind, body) in bodies.chain(answers) {
             let example = &body["example"];
+            // Bytes of clients have no example.
+            if kind == "application/octet-stream" {
+                continue;
+            }
             assert!(!example.is_null(), "{verb} {path} has no example of {kind} at {at}");
             if !kind.ends_with("json") {
                 assert!(example.is_string(), "{verb} {path} {kind}: {example}");
