@@ -161,10 +161,11 @@ impl Run {
     /// Tells the auditor how far a clock is off, and whether a process begins with it.
     pub(crate) fn tell_clock(&mut self, endpoint: Endpoint, starts: bool) {
         let machine = &self.machines[endpoint.0];
-        let (skew_ms, suspended) = (machine.skew_ms(), machine.is_suspended());
+        let skew_ms = machine.skew_ms();
         let during = match starts {
             true => SetWhile::Starting,
-            false if suspended => SetWhile::Suspended,
+            false if machine.is_suspended() => SetWhile::Suspended,
+            false if machine.is_up() && !machine.runs() => SetWhile::Paused,
             false => SetWhile::Running,
         };
         self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, during);

@@ -24,6 +24,9 @@ pub(super) const SUSPENDED_MS: i64 = 8_000;
 pub(crate) enum SetWhile {
     Starting,
     Running,
+    /// It is stopped, while its monotonic clock goes on.
+    Paused,
+    /// It is stopped with its monotonic clock.
     Suspended,
 }
 
@@ -86,14 +89,15 @@ impl Clocks {
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
-        // A suspended node sees none of several settings but the last.
-        let unseen = during == SetWhile::Suspended && skew_ms - last.seen_ms <= JUMP_MS;
+        // A stopped node sees none of several settings but the last.
+        let is_stopped = matches!(during, SetWhile::Paused | SetWhile::Suspended);
+        let unseen = is_stopped && skew_ms - last.seen_ms <= JUMP_MS;
         let may_be_a_step =
             unseen || if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
         settings.push(Setting {
             since_us: now_us,
             skew_ms,
-            seen_ms: if during == SetWhile::Suspended { last.seen_ms } else { skew_ms },
+            seen_ms: if is_stopped { last.seen_ms } else { skew_ms },
             believed_us,
             before_ms,
             ahead_ms,
@@ -180,13 +184,15 @@ mod tests {
         clocks.set(470, NODE, JUMP_MS + 673, SetWhile::Running);
         assert!(clocks.was_in_doubt(NODE, 471, 480));
         assert_eq!(clocks.ahead_ms(NODE, 471, 480), JUMP_MS + 673);
-        // Nor does it see how far its clock was set back while it was suspended.
-        clocks.set(480, NODE, -JUMP_MS, SetWhile::Running);
-        clocks.set(481, NODE, -2 * JUMP_MS, SetWhile::Suspended);
-        clocks.set(482, NODE, 0, SetWhile::Suspended);
-        clocks.set(490, NODE, 4_000, SetWhile::Running);
-        assert!(clocks.was_in_doubt(NODE, 491, 495));
-        assert_eq!(clocks.ahead_ms(NODE, 491, 495), 4_000);
+        // Nor does it see how far its clock was set back while it was stopped.
+        for stopped in [SetWhile::Paused, SetWhile::Suspended] {
+            clocks.set(480, NODE, -JUMP_MS, SetWhile::Running);
+            clocks.set(481, NODE, -2 * JUMP_MS, stopped);
+            clocks.set(482, NODE, 0, stopped);
+            clocks.set(490, NODE, 4_000, SetWhile::Running);
+            assert!(clocks.was_in_doubt(NODE, 491, 495));
+            assert_eq!(clocks.ahead_ms(NODE, 491, 495), 4_000);
+        }
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
     }
