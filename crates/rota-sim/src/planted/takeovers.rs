@@ -19,7 +19,17 @@ pub(super) const LIST: &[Find] = &[
     faulty(
         P::TrustsOldCopy,
         3_000_000,
-        &[R::Ends, R::Lost, R::Progress, R::Tokens, R::Dispatch, R::Reads, R::Bounds, R::Order],
+        &[
+            R::Ends,
+            R::Lost,
+            R::Progress,
+            R::Tokens,
+            R::Dispatch,
+            R::Reads,
+            R::Bounds,
+            R::Order,
+            R::Ticks,
+        ],
     ),
     faulty(
         P::ForgetsTasks,
