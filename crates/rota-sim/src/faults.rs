@@ -124,10 +124,7 @@ impl Run {
                 self.crash(self.node(at));
                 self.boot(self.node(at));
             }
-            Fault::NodePauses(at) | Fault::NodeSuspends(at) => {
-                let endpoint = self.node(at);
-                self.machines[endpoint.0].resume();
-            }
+            Fault::NodePauses(at) | Fault::NodeSuspends(at) => self.resume(self.node(at)),
             Fault::NodeClockJumps(at, _) | Fault::NodeClockLeaps(at, _) => {
                 let endpoint = self.node(at);
                 self.machines[endpoint.0].set_right();
@@ -138,10 +135,7 @@ impl Run {
                 self.heal(self.worker(worker), self.node(node), ways);
             }
             Fault::WorkerCrashes(at) => self.boot(self.worker(at)),
-            Fault::WorkerPauses(at) => {
-                let endpoint = self.worker(at);
-                self.machines[endpoint.0].resume();
-            }
+            Fault::WorkerPauses(at) => self.resume(self.worker(at)),
             Fault::ClientsFlood => self.world.lock().flood_bytes = 0,
             Fault::NetIsSlow => self.world.lock().net.slow = None,
             Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
@@ -160,19 +154,35 @@ impl Run {
 
     /// Tells the auditor how far a clock is off, and whether a process begins with it.
     pub(crate) fn tell_clock(&mut self, endpoint: Endpoint, starts: bool) {
-        let machine = &self.machines[endpoint.0];
-        let skew_ms = machine.skew_ms();
-        let during = match starts {
-            true => SetWhile::Starting,
-            false if machine.is_suspended() => SetWhile::Suspended,
-            false if machine.is_up() && !machine.runs() => SetWhile::Paused,
-            false => SetWhile::Running,
-        };
+        let skew_ms = self.machines[endpoint.0].skew_ms();
+        let during = if starts { SetWhile::Starting } else { self.does(endpoint) };
         self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, during);
     }
 
+    fn does(&self, endpoint: Endpoint) -> SetWhile {
+        let machine = &self.machines[endpoint.0];
+        match () {
+            () if machine.is_suspended() => SetWhile::Suspended,
+            () if machine.is_up() && !machine.runs() => SetWhile::Paused,
+            () => SetWhile::Running,
+        }
+    }
+
     fn halt(&mut self, endpoint: Endpoint, how: Running) {
+        let runs = self.machines[endpoint.0].runs();
         self.machines[endpoint.0].stop(how);
+        if runs {
+            let how = self.does(endpoint);
+            self.world.lock().audit.clocks.stop(self.now_us, endpoint, how);
+        }
+    }
+
+    fn resume(&mut self, endpoint: Endpoint) {
+        let after = self.does(endpoint);
+        self.machines[endpoint.0].resume();
+        if after != SetWhile::Running {
+            self.world.lock().audit.clocks.go_on(self.now_us, endpoint, after);
+        }
     }
 
     fn cut(&mut self, from: Endpoint, to: Endpoint, ways: Ways) {

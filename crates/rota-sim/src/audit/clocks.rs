@@ -3,7 +3,8 @@
 //! A clock that goes back, or forward by up to five minutes, is believed at once, and so is that of a process that
 //! starts. One that jumps forward by more decides no ticks for a minute. In this minute the date is the one without
 //! the jump. A node that was suspended meanwhile cannot tell the jump from the time that it did not run, so its date
-//! lacks that time as well.
+//! lacks that time as well. What happens shortly before a node stops, or shortly after it went on, it sees together
+//! with what happened while it stood still.
 
 use rustc_hash::FxHashMap;
 
@@ -15,14 +16,17 @@ const JUMP_MS: i64 = 300_000;
 const HELD_US: u64 = 60_000_000;
 /// Settings of a clock that are remembered.
 const SETTINGS: usize = 32;
+/// A node that runs looks at its clock at least so often.
+const LOOK_US: u64 = 150_000;
 
 /// A suspended node finds, when it goes on, that its clock went ahead by at most so much more.
 pub(super) const SUSPENDED_MS: i64 = 8_000;
 
 /// What the process of a node does while its clock is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetWhile {
     Starting,
+    #[default]
     Running,
     /// It is stopped, while its monotonic clock goes on.
     Paused,
@@ -61,14 +65,28 @@ impl Setting {
     }
 }
 
-/// The settings of the clocks of all machines, oldest first.
+/// A clock.
 #[derive(Debug, Default)]
-pub(crate) struct Clocks(FxHashMap<Endpoint, Vec<Setting>>);
+struct Clock {
+    /// Oldest first.
+    settings: Vec<Setting>,
+    /// When its node went on last, and what it did until then.
+    went_on: (u64, SetWhile),
+}
+
+/// The clocks of all machines.
+#[derive(Debug, Default)]
+pub(crate) struct Clocks(FxHashMap<Endpoint, Clock>);
 
 impl Clocks {
     /// The clock of a machine is so far off from now on.
     pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, during: SetWhile) {
-        let settings = self.0.entry(endpoint).or_default();
+        let Clock { settings, went_on } = self.0.entry(endpoint).or_default();
+        // Until the node has looked at its clock, it is as if it had not gone on.
+        let during = match (during, *went_on) {
+            (SetWhile::Running, (since_us, before)) if now_us <= since_us + LOOK_US => before,
+            _ => during,
+        };
         let last = settings.last().copied().unwrap_or_default();
         let step_ms = skew_ms - last.skew_ms;
         let in_doubt = now_us < last.believed_us;
@@ -106,9 +124,24 @@ impl Clocks {
         });
     }
 
+    /// The node of a clock stops.
+    pub(crate) fn stop(&mut self, now_us: u64, endpoint: Endpoint, how: SetWhile) {
+        let Some(clock) = self.0.get_mut(&endpoint) else { return };
+        // What it has not looked at yet, it finds when it goes on.
+        let unseen = clock.settings.pop_if(|last| now_us <= last.since_us + LOOK_US);
+        if let Some(Setting { since_us, skew_ms, .. }) = unseen {
+            self.set(since_us, endpoint, skew_ms, how);
+        }
+    }
+
+    /// The node of a clock goes on, and looks at it soon.
+    pub(crate) fn go_on(&mut self, now_us: u64, endpoint: Endpoint, after: SetWhile) {
+        self.0.entry(endpoint).or_default().went_on = (now_us, after);
+    }
+
     /// How far the date is off that a node believes now.
     pub(crate) fn believed_ms(&self, endpoint: Endpoint, now_us: u64) -> i64 {
-        let last = self.0.get(&endpoint).and_then(|settings| settings.last());
+        let last = self.0.get(&endpoint).and_then(|clock| clock.settings.last());
         last.map_or(0, |setting| setting.believed_at(now_us))
     }
 
@@ -136,7 +169,7 @@ impl Clocks {
 
     /// The settings that held at some time between these moments.
     fn within(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> Vec<&Setting> {
-        let settings = self.0.get(&endpoint).map_or(&[][..], Vec::as_slice);
+        let settings = self.0.get(&endpoint).map_or(&[][..], |clock| &clock.settings);
         let after = settings.iter().map(|setting| setting.since_us).skip(1).chain([u64::MAX]);
         let within = settings.iter().zip(after);
         let within = within.filter(|(setting, end)| setting.since_us <= to_us && *end >= from_us);
@@ -195,5 +228,31 @@ mod tests {
         }
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
+    }
+    #[test]
+    fn a_clock_that_is_set_beside_a_suspension_is_set_during_it() {
+        let set_right_after = |late_us: u64| {
+            let mut clocks = Clocks::default();
+            clocks.set(0, NODE, -JUMP_MS, SetWhile::Running);
+            clocks.stop(1_000_000, NODE, SetWhile::Suspended);
+            clocks.go_on(8_000_000, NODE, SetWhile::Suspended);
+            clocks.set(8_000_000 + late_us, NODE, 0, SetWhile::Running);
+            clocks
+        };
+        let clocks = set_right_after(LOOK_US);
+        assert!(clocks.was_in_doubt(NODE, 9_000_000, 9_000_001));
+        assert_eq!(clocks.ahead_ms(NODE, 9_000_000, 9_000_001), 0);
+        let clocks = set_right_after(LOOK_US + 1);
+        assert!(!clocks.was_in_doubt(NODE, 9_000_000, 9_000_001));
+
+        let set_right_before = |early_us: u64| {
+            let mut clocks = Clocks::default();
+            clocks.set(0, NODE, -JUMP_MS, SetWhile::Running);
+            clocks.set(1_000_000, NODE, 0, SetWhile::Running);
+            clocks.stop(1_000_000 + early_us, NODE, SetWhile::Suspended);
+            clocks
+        };
+        assert!(set_right_before(LOOK_US).was_in_doubt(NODE, 9_000_000, 9_000_001));
+        assert!(!set_right_before(LOOK_US + 1).was_in_doubt(NODE, 9_000_000, 9_000_001));
     }
 }
