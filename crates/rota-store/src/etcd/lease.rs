@@ -161,7 +161,7 @@ impl Lease {
     /// Revokes the lease, and with it all its keys. If etcd is unreachable now, this is done later, because
     /// returning members restart the time of each lease.
     pub(super) async fn revoke(self) {
-        match timeout(REVOCATION, self.try_revoke()).await {
+        match timeout(REVOCATION, revoke(&self.shared, self.id)).await {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => {
                 tracing::debug!(reason = fault.reason(), "lease will be revoked later");
@@ -172,7 +172,7 @@ impl Lease {
         let later = async move {
             let mut backoff = Backoff::default();
             let revoked = async {
-                while self.try_revoke().await.is_err() {
+                while revoke(&self.shared, self.id).await.is_err() {
                     backoff.wait().await;
                 }
             };
@@ -184,17 +184,17 @@ impl Lease {
         };
         shared.background.spawn_control(later);
     }
+}
 
-    async fn try_revoke(&self) -> Result<(), Fault> {
-        let id = self.id;
-        let request = |client: Client| async move {
-            client.lease().lease_revoke(LeaseRevokeRequest { id }).await
-        };
-        match self.shared.control.call(Effect::Harmless, request).await {
-            // Already revoked, or expired.
-            Ok(_) | Err(Fault::Invalid(_)) => Ok(()),
-            Err(fault) => Err(fault),
-        }
+/// Revokes a lease, and with it all its keys.
+pub(super) async fn revoke(shared: &Shared, id: i64) -> Result<(), Fault> {
+    let request = |client: Client| async move {
+        client.lease().lease_revoke(LeaseRevokeRequest { id }).await
+    };
+    match shared.control.call(Effect::Harmless, request).await {
+        // Already revoked, or expired.
+        Ok(_) | Err(Fault::Invalid(_)) => Ok(()),
+        Err(fault) => Err(fault),
     }
 }
 

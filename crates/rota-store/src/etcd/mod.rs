@@ -76,7 +76,7 @@ mod writer;
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -137,6 +137,8 @@ struct Shared {
     abandoned: watch::Sender<Epoch>,
     /// The campaign that announced that it is ready to take over, and from which leadership.
     ready: watch::Sender<(String, Epoch)>,
+    /// Whether this process was among the members before.
+    has_entered: AtomicBool,
     /// The newest known revision of a commit.
     revision: AtomicU64,
     /// The format of the data, if it is not supported.
@@ -183,6 +185,7 @@ impl EtcdStore {
             ended: AtomicU64::new(0),
             abandoned: watch::Sender::default(),
             ready: watch::Sender::default(),
+            has_entered: AtomicBool::new(false),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
         });

@@ -2,10 +2,12 @@
 //!
 //! A name that another node uses is refused. Otherwise the second node would remove the entry of the first
 //! one when it leaves. The entry of a crashed node stays until its lease expires. A node that restarts at the
-//! same address replaces it at once. At another address it waits, because a lease that is renewed meanwhile
-//! has a live owner.
+//! same address replaces it at once, and revokes that lease, so that the seat of the leader is free too. Only its
+//! first entry does so: if two nodes had the same address, which is a mistake, each would end the leadership of
+//! the other again and again. At another address it waits, because a lease that is renewed meanwhile has a live
+//! owner.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +36,15 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
     let mut holder: Option<Holder> = None;
     loop {
         let (member, other) = match seat::join(shared, me, lease).await? {
-            Join::Entered => return Ok(()),
+            joined @ (Join::Entered | Join::Replaced(_)) => {
+                let is_first = !shared.has_entered.swap(true, Ordering::Relaxed);
+                if let Join::Replaced(former) = joined
+                    && is_first
+                {
+                    end_former(shared, former).await;
+                }
+                return Ok(());
+            }
             Join::Taken { member, lease } => (member, lease),
         };
         if let Some(left) = lease::time_left(shared, other).await? {
@@ -48,6 +58,16 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
             holder = Some(known);
         }
         backoff.wait().await;
+    }
+}
+
+/// Revokes the lease of this node's former process. If that fails, it expires by itself.
+async fn end_former(shared: &Shared, former: i64) {
+    match lease::revoke(shared, former).await {
+        Ok(()) => tracing::info!("revoked the lease of the former process of this node"),
+        Err(fault) => {
+            tracing::debug!(reason = fault.reason(), "the lease of the former process expires");
+        }
     }
 }
 
@@ -81,7 +101,7 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
         let entered = match is_there(shared, me, lease).await {
             Ok(true) => Ok(Join::Entered),
             Ok(false) => seat::join(shared, me, lease).await.inspect(|joined| {
-                if matches!(joined, Join::Entered) {
+                if matches!(joined, Join::Entered | Join::Replaced(_)) {
                     tracing::warn!(
                         node = me.name,
                         "entry among the members was missing; registered again"
@@ -91,7 +111,7 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
             Err(fault) => Err(fault),
         };
         match entered {
-            Ok(Join::Entered) => troubled = false,
+            Ok(Join::Entered | Join::Replaced(_)) => troubled = false,
             Ok(Join::Taken { member, .. }) => {
                 if !troubled {
                     let address = member.address.as_deref();

@@ -35,6 +35,8 @@ pub(super) enum Try {
 pub(super) enum Join {
     /// Registered, with its lease.
     Entered,
+    /// Registered in the place of a former process at its address, which had this lease.
+    Replaced(i64),
     /// Another lease holds the name.
     Taken {
         /// The node of that lease.
@@ -52,6 +54,7 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
     let format = FORMAT.to_string();
     // The known state. Nothing is known at first.
     let mut known: [Option<KeyValue>; 2] = [None, None];
+    let mut former = None;
     loop {
         let revision = |key: &Option<KeyValue>| key.as_ref().map_or(0, |key| key.mod_revision);
         let mut operations = vec![entry.clone()];
@@ -68,9 +71,10 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
         };
         let answer = transact(shared, transaction).await?;
         if answer.succeeded {
-            return Ok(Join::Entered);
+            return Ok(former.map_or(Join::Entered, Join::Replaced));
         }
         known = keys(answer);
+        former = None;
         if let Some(found) = known[0].as_ref().filter(|key| key.value != format.as_bytes()) {
             shared.check_format(&found.value);
             let found = String::from_utf8_lossy(&found.value);
@@ -86,6 +90,7 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
                 if member.address.is_none() || member.address != me.address {
                     return Ok(Join::Taken { member, lease: key.lease });
                 }
+                former = Some(key.lease);
             }
             _ => {}
         }

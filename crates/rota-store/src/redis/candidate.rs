@@ -4,14 +4,17 @@
 //! How long the leader's key lasts is counted here, suspension of the machine included, from the moment at which a renewal
 //! was *sent*, and a fifth of its time is kept as a margin for the rates of the clocks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::{sleep, timeout};
 
 use super::{
     Shared,
     fault::Fault,
-    seat::{self, Stay, Try},
+    seat::{self, Former, Stay, Try},
     server::Held,
 };
 use crate::{
@@ -100,7 +103,7 @@ impl RedisCandidate {
             }
             let sent = Moment::now();
             let epoch = leads.unwrap_or(Epoch(0));
-            match seat::stay(&self.shared, &me, &self.holder, "", epoch).await {
+            match seat::stay(&self.shared, &me, &self.holder, Former::default(), epoch).await {
                 Ok(stay) => {
                     let (Stay::Entered { leads: leads_there }
                     | Stay::Taken { leads: leads_there, .. }) = stay;
@@ -163,15 +166,22 @@ impl Candidate for RedisCandidate {
         self.until.subscribe()
     }
 
-    /// Waits while the entry of a former holder runs out: one that is renewed meanwhile has an owner who lives.
+    /// Waits while the entry of a former holder runs out: one that is renewed meanwhile has an owner who lives. With the first
+    /// entry of this process the leadership of a former process at its address ends. Only with the first one: of two nodes with
+    /// one address, which is a mistake, each would end the other's leadership again and again.
     async fn enter(&self, (): &()) -> Result<(), Fault> {
         let mut backoff = Backoff::default();
         let mut former = String::new();
         let mut known: Option<(String, u64)> = None;
         let mut renewals = 0;
         loop {
-            let stay = seat::stay(&self.shared, &self.me, &self.holder, &former, Epoch(0)).await?;
-            let Stay::Taken { member, holder, ends, .. } = stay else { return Ok(()) };
+            let is_deposed = !former.is_empty() && !self.shared.has_entered.load(Ordering::Relaxed);
+            let replaced = Former { holder: &former, is_deposed };
+            let stay = seat::stay(&self.shared, &self.me, &self.holder, replaced, Epoch(0)).await?;
+            let Stay::Taken { member, holder, ends, .. } = stay else {
+                self.shared.has_entered.store(true, Ordering::Relaxed);
+                return Ok(());
+            };
             // Nobody else can serve at this node's address: a former process of it made the entry.
             if member.address.is_some() && member.address == self.me.address && former != holder {
                 former = holder;

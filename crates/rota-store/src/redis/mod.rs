@@ -81,7 +81,7 @@ mod status;
 mod torn;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -128,6 +128,8 @@ struct Shared {
     seen: tokio::sync::watch::Sender<Option<Seat>>,
     /// Which campaign announced that it is ready to take over, and from which leadership.
     ready: tokio::sync::watch::Sender<(String, Epoch)>,
+    /// Whether this process was among the members before.
+    has_entered: AtomicBool,
 }
 
 impl RedisStore {
@@ -154,6 +156,7 @@ impl RedisStore {
             leader: watch::Sender::default(),
             seen: tokio::sync::watch::Sender::default(),
             ready: tokio::sync::watch::Sender::default(),
+            has_entered: AtomicBool::new(false),
         });
         shared.background.spawn_control(observer::run(Arc::clone(&shared)));
         if by_sentinel {

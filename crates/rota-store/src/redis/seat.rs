@@ -45,20 +45,29 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A former process of this node.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Former<'a> {
+    /// The holder under which it entered.
+    pub(super) holder: &'a str,
+    /// Whether its leadership ends, if it has one.
+    pub(super) is_deposed: bool,
+}
+
 /// Enters this node among the members for as long as its time to live, or renews that and the leadership of `epoch`.
-/// Replaces an entry of the holder `former`.
+/// Replaces an entry of `former`.
 pub(super) async fn stay(
     shared: &Shared,
     me: &Member,
     holder: &str,
-    former: &str,
+    former: Former<'_>,
     epoch: Epoch,
 ) -> Result<Stay, Fault> {
     let options = &shared.server.options;
     let node = layout::encode_member(me);
     let answer = shared.control.call_within(options.control_patience(), Script::Stay, |call| {
         call.arg(&me.name).arg(holder).arg(&node).arg(millis(options.leader_ttl));
-        call.arg(former).arg(FORMAT).arg(epoch.0);
+        call.arg(former.holder).arg(u8::from(former.is_deposed)).arg(FORMAT).arg(epoch.0);
     });
     let mut parts = answer::list(answer.await?)?.into_iter();
     let mut next = || parts.next().unwrap_or_default();

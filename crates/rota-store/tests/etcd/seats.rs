@@ -15,8 +15,8 @@ impl Seats for Etcd {
     const TAKEOVER: Duration = TTL.saturating_add(Duration::from_secs(1));
     const HAND_OVER: Duration = Duration::from_millis(200);
 
-    fn brief(&self) -> EtcdOptions {
-        EtcdOptions { leader_ttl: TTL, ..self.options() }
+    fn with_ttl(&self, leader_ttl: Duration) -> EtcdOptions {
+        EtcdOptions { leader_ttl, ..self.options() }
     }
 
     fn through(&self, proxy: &Proxy) -> EtcdOptions {
@@ -35,6 +35,12 @@ impl Seats for Etcd {
         let granted = self.ctl(&["lease", "grant", &seconds.to_string()]);
         let lease = granted.split_whitespace().nth(1).unwrap();
         self.ctl(&["put", "--lease", lease, &format!("rota/nodes/{name}"), node]);
+    }
+
+    fn holder(&self, name: &str) -> String {
+        let key = format!("rota/nodes/{name}");
+        let told = self.ctl(&["get", &key, "--write-out=fields"]);
+        told.lines().find(|line| line.contains("Lease")).unwrap().to_owned()
     }
 
     fn set_other_format(&self) {

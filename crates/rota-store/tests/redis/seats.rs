@@ -14,8 +14,8 @@ impl Seats for Redis {
     const TAKEOVER: Duration = TTL.saturating_add(Duration::from_secs(1));
     const HAND_OVER: Duration = Duration::from_millis(200);
 
-    fn brief(&self) -> RedisOptions {
-        RedisOptions { leader_ttl: TTL, ..self.options() }
+    fn with_ttl(&self, leader_ttl: Duration) -> RedisOptions {
+        RedisOptions { leader_ttl, ..self.options() }
     }
 
     fn through(&self, proxy: &Proxy) -> RedisOptions {
@@ -34,6 +34,11 @@ impl Seats for Redis {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let ends = (now + Duration::from_secs(seconds)).as_millis();
         self.cli(&["HSET", "{rota}:nodes", name, &format!("{ends} former {node}")]);
+    }
+
+    fn holder(&self, name: &str) -> String {
+        let entry = self.cli(&["HGET", "{rota}:nodes", name]);
+        entry.split(' ').nth(1).unwrap().to_owned()
     }
 
     fn set_other_format(&self) {

@@ -21,8 +21,13 @@ pub(crate) trait Seats {
     /// How long a hand-over may take.
     const HAND_OVER: Duration;
 
+    /// Options of a node that leads for so long.
+    fn with_ttl(&self, ttl: Duration) -> Options;
+
     /// Options of a node that leads for [`TTL`].
-    fn brief(&self) -> Options;
+    fn brief(&self) -> Options {
+        self.with_ttl(TTL)
+    }
 
     /// The same options through that proxy.
     fn through(&self, proxy: &Proxy) -> Options;
@@ -35,6 +40,9 @@ pub(crate) trait Seats {
 
     /// Enters a node that nobody runs, for that many seconds.
     fn enter(&self, name: &str, node: &str, seconds: u64);
+
+    /// Tells the processes apart that enter a node.
+    fn holder(&self, name: &str) -> String;
 
     /// Marks the data as written in format 2.
     fn set_other_format(&self);
@@ -229,6 +237,34 @@ async fn who_comes_back_at_its_address_is_there_at_once() {
     assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
     assert_eq!(a.store.members().await.unwrap(), std::slice::from_ref(&a.me));
     drop(leading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_at_its_address_need_not_wait_for_its_former_leadership() {
+    let server = Server::start();
+    let node = || Node::new("a", server.with_ttl(Duration::from_secs(40)));
+    let former = node();
+    let old = former.lead().await;
+    let begin = Instant::now();
+    let a = node();
+    let new = a.lead().await;
+    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
+    assert!(new.fence().epoch > old.fence().epoch);
+    within(old.lost()).await;
+    let refused = former.put(old.fence(), former.next().await, "1").await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+
+    // A process that is only thought to be gone does not do the same in return.
+    let entered = server.holder("a");
+    let campaign = former.stand().await;
+    within(async {
+        while server.holder("a") == entered {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    a.put(new.fence(), a.next().await, "2").await.unwrap();
+    campaign.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
