@@ -51,7 +51,13 @@ impl IdIndex {
     /// When the id is already present.
     pub(super) fn insert(&mut self, id: TaskId, index: TaskIndex) {
         self.len += 1;
-        let Some((_, leaf)) = self.leaves.range_mut(..=id).next_back() else {
+        // Ids grow, so it is mostly the last leaf, which is found without a search.
+        let is_last = self.leaves.last_key_value().is_some_and(|(first, _)| *first <= id);
+        let leaf = match is_last {
+            true => self.leaves.values_mut().next_back(),
+            false => self.leaves.range_mut(..=id).next_back().map(|(_, leaf)| leaf),
+        };
+        let Some(leaf) = leaf else {
             self.leaves.insert(id, vec![(id, index)]);
             return;
         };
