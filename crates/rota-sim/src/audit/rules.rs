@@ -150,6 +150,11 @@ impl Auditor {
         }
     }
 
+    /// The task of a submission, as far as it landed.
+    pub(crate) fn id_of_tag(&self, tag: u64) -> Option<u64> {
+        self.by_tag.get(&tag).copied()
+    }
+
     /// A worker's handler begins.
     pub(crate) fn started(&mut self, now_us: u64, tag: u64, token: u64) {
         match self.by_tag.get(&tag).copied() {

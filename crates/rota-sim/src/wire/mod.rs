@@ -2,8 +2,9 @@
 //! memory.
 //!
 //! `stream` owns what a connection is, `parts` puts the shipped parts on it, `user` is a client that
-//! uses the shipped client.
+//! uses the shipped client, and `edit` what it changes of waiting tasks.
 
+mod edit;
 mod parts;
 mod stream;
 mod user;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rota_client::{Client, ClientError, NewTask, Reason, RetryHint, task};
-use rota_proto::v1::Task;
+use rota_proto::v1::{Task, TaskStatus};
 use tokio::time::{sleep, timeout};
 
 use super::parts;
@@ -21,17 +21,29 @@ fn changed_nothing(error: &ClientError) -> bool {
     matches!(retry, Some(RetryHint::Elsewhere | RetryHint::Soon | RetryHint::AfterRoom))
 }
 
+fn remember(tasks: &mut Vec<String>, task: Option<String>) {
+    tasks.extend(task);
+    if tasks.len() > REMEMBERED {
+        tasks.remove(0);
+    }
+}
+
 /// The client of one process.
 pub(crate) struct User {
-    world: World,
-    client: Client,
-    rng: fastrand::Rng,
+    pub(super) world: World,
+    pub(super) client: Client,
+    pub(super) rng: fastrand::Rng,
     queues: usize,
-    number: u64,
+    pub(super) number: u64,
     submitted: u64,
+    /// How many edits it made up, and the task that it edited last, as it was read.
+    pub(super) edited: u64,
+    pub(super) read: Option<Task>,
     pause_ms: u64,
     /// Ids of tasks that were accepted.
     tasks: Vec<String>,
+    /// Ids of those that wait for a while.
+    pub(super) delayed: Vec<String>,
     /// Named submissions whose outcome is not known.
     open: Vec<(u64, String, NewTask)>,
 }
@@ -52,8 +64,11 @@ impl User {
             queues,
             number,
             submitted: 0,
+            edited: 0,
+            read: None,
             pause_ms,
             tasks: Vec::new(),
+            delayed: Vec::new(),
             open: Vec::new(),
         }
     }
@@ -79,15 +94,16 @@ impl User {
 
     async fn act(&mut self) {
         match self.rng.u32(..100) {
-            0..65 => {
+            0..60 => {
                 let (tag, name, task) = self.new_task();
                 self.submit(tag, name, task).await;
             }
-            65..75 => {
+            60..68 => {
                 if let Some((tag, name, task)) = self.open.pop() {
                     self.submit(tag, Some(name), task).await;
                 }
             }
+            68..75 => self.edit().await,
             75..85 => {
                 if let Some(id) = self.some_task() {
                     let _ = self.client.get_task(&id).await;
@@ -113,7 +129,7 @@ impl User {
         }
     }
 
-    fn some_task(&mut self) -> Option<String> {
+    pub(super) fn some_task(&mut self) -> Option<String> {
         if self.tasks.is_empty() {
             return None;
         }
@@ -148,9 +164,10 @@ impl User {
     async fn submit(&mut self, tag: u64, name: Option<String>, task: NewTask) {
         let answer = self.client.create_task(task.clone()).await;
         if self.told(tag, name.is_some(), &answer) {
-            self.tasks.extend(answer.map(|created| created.id));
-            if self.tasks.len() > REMEMBERED {
-                self.tasks.remove(0);
+            if let Ok(created) = answer {
+                let waits = created.status() == TaskStatus::Scheduled;
+                remember(&mut self.delayed, waits.then(|| created.id.clone()));
+                remember(&mut self.tasks, Some(created.id));
             }
             return;
         }
