@@ -191,15 +191,16 @@ mod tests {
 
     #[test]
     fn an_error_keeps_the_filter_on_the_page() {
-        let visit = visit("queue=a%22%3E%3Cscript%3E");
+        let visit = visit("queue=a%22%3E%3Cscript%3E&search=%E2%80%AE&label=x%3D%E2%80%AE");
         let asked = Asked::of(&visit).expect("a filter");
         let view = view(
             &visit,
             &asked,
             &filter::Numbers::default(),
-            Err(tonic::Status::unavailable("no leader")),
+            Err(tonic::Status::unavailable("no leader\u{202e}")),
         );
         let html = view.body.into_string();
+        crate::apart::assert_apart(&html);
         assert!(
             html.contains("no leader") && html.contains("value=\"a&quot;&gt;&lt;script&gt;\""),
             "{html}"
