@@ -103,6 +103,7 @@ async fn readers_keep_their_place() {
     a_slow_network_does_nothing_twice(&stage).await;
     names_of_others_fit_a_telephone(&stage).await;
     tasks_can_be_read_and_changed_without_scripts(&stage).await;
+    forms_work_without_scripts(&stage).await;
 }
 
 /// Not while the page refreshes, and not while it cannot.
@@ -302,6 +303,46 @@ async fn tasks_can_be_read_and_changed_without_scripts(stage: &Stage) {
     page.until("document.querySelector('.flash')?.innerText.includes('1')").await;
     let cancelled = client.get_task("plain/1").await.expect("it is there");
     assert_eq!(cancelled.status(), rota_client::v1::TaskStatus::Cancelled);
+    page.close().await;
+}
+
+/// A form that asks first, one that does not, and one with fields. Nothing is shown that only the script can do.
+async fn forms_work_without_scripts(stage: &Stage) {
+    let paused = async || {
+        let list = stage.client.all_queues().await.expect("queues");
+        list.queues.iter().any(|queue| queue.name == "plain" && queue.paused)
+    };
+    let page = stage.browser.open(&stage.door.url("queues")).await;
+    page.without_scripts(true).await;
+    page.go(&stage.door.url("queues")).await;
+    page.press("form[data-confirm*='queue plain'] button", 1).await;
+    page.until(
+        "document.querySelector('form.confirm').innerText.includes('Pause the queue plain?')",
+    )
+    .await;
+    assert!(!paused().await, "it was not asked for");
+    page.press("form.confirm button[type=submit]", 1).await;
+    page.until("document.querySelector('.flash').innerText.includes('queue is paused')").await;
+    assert!(paused().await);
+    page.go(&stage.door.url("queue?name=plain")).await;
+    page.press("#switch form.change button", 1).await;
+    page.until("document.querySelector('.flash').innerText.includes('resumed')").await;
+    assert!(!paused().await);
+
+    page.go(&stage.door.url("new")).await;
+    page.write("form.draft input[name=kind]", "typed").await;
+    page.write("form.draft input[name=queue]", "plain").await;
+    page.press("form.draft button[type=submit].main", 1).await;
+    page.until("location.pathname.endsWith('/task') && document.readyState === 'complete'").await;
+    let scripted = "[...document.querySelectorAll('.scripted')]";
+    assert_ne!(page.value(&format!("{scripted}.length")).await, 0);
+    let shown = format!("{scripted}.filter((one) => one.checkVisibility()).length");
+    assert_eq!(page.value(&shown).await, 0, "buttons that do nothing");
+    page.press("form[data-confirm*='ancel'] button", 1).await;
+    page.until("document.querySelector('form.confirm')").await;
+    page.press("form.confirm button[type=submit]", 1).await;
+    page.until("document.querySelector('.flash').innerText.includes('cancelled')").await;
+    assert!(page.text("main").await.contains("typed"));
     page.close().await;
 }
 

@@ -49,7 +49,53 @@ fn with(request: Builder, headers: &[(&str, &str)]) -> Builder {
 fn attributes(page: &str, name: &str) -> BTreeSet<String> {
     let opening = format!(" {name}=\"");
     let parts = page.split(&opening).skip(1);
-    parts.map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&")).collect()
+    let values = parts.map(|rest| rest.split('"').next().unwrap());
+    values.map(|value| value.replace("&quot;", "\"").replace("&amp;", "&")).collect()
+}
+
+/// A form of a page, as a browser without scripts has it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Form {
+    /// Where it is sent.
+    action: String,
+    /// What the script asks before.
+    question: Option<String>,
+    /// What it sends, whatever is typed.
+    hidden: Vec<(String, String)>,
+}
+
+/// The forms of a page that change something. Each form says how it is sent, and has a button for it.
+fn forms(path: &str, page: &str) -> Vec<Form> {
+    let mut forms = Vec::new();
+    for form in page.split("<form").skip(1) {
+        let (tag, rest) = form.split_once('>').unwrap();
+        let (inside, _) = rest.split_once("</form>").unwrap();
+        let one = |of: &str, name: &str| attributes(of, name).pop_first();
+        let is_sent = inside.contains(" type=\"submit\"");
+        assert!(is_sent || tag.contains("role=\"search\""), "{path} has no button for {tag}");
+        let inputs = inside.split("<input").skip(1).filter_map(|input| input.split('>').next());
+        let hidden = inputs
+            .filter(|input| input.contains(" type=\"hidden\""))
+            .map(|input| (one(input, "name").unwrap(), one(input, "value").unwrap_or_default()));
+        let hidden: Vec<_> = hidden.collect();
+        match one(tag, "method").as_deref() {
+            Some("dialog") => {}
+            Some("post") => forms.push(Form {
+                action: one(tag, "action").unwrap(),
+                question: one(tag, "data-confirm"),
+                hidden,
+            }),
+            Some("get") => assert!(
+                !hidden
+                    .iter()
+                    .any(|(name, _)| matches!(name.as_str(), "do" | "action" | "version")),
+                "{path} makes a change by GET: {tag}"
+            ),
+            // A browser would ask for a page instead of making the change.
+            other => panic!("{path} has a form with the method {other:?}: {tag}"),
+        }
+    }
+    forms
 }
 
 /// A page that can be shown: nothing inline, all links relative, and one level deep.
@@ -93,6 +139,9 @@ async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
         node.create(&serde_json::json!({ "id": id, "kind": "k/1", "queue": queue })).await;
     }
     node.post("/v1/queues/q/pause", "").await;
+    node.create(&serde_json::json!({ "id": "runs", "kind": "runs" })).await;
+    node.lease("runs").await;
+    let mut changes = BTreeSet::new();
     let mut open = vec!["./".to_owned()];
     let mut seen = BTreeSet::from_iter(open.clone());
     while let Some(link) = open.pop() {
@@ -104,6 +153,7 @@ async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
             continue;
         }
         let page = check_page(&path, &answer);
+        changes.extend(forms(&path, &page));
         let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
         for link in links.filter(|link| !link.starts_with('#')) {
             // Each combination of filters is a page of its own; one of each form is enough.
@@ -116,7 +166,34 @@ async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
         seen.contains("task?id=x%2Fy%3Az") && seen.contains("queue?name=mail%2Fout"),
         "{seen:?}"
     );
+    forms_ask_before_what_cannot_be_undone(&node, &changes).await;
     node.stop().await;
+}
+
+/// The question that the script would have asked is a page, which sends the same again.
+async fn forms_ask_before_what_cannot_be_undone(node: &Node, changes: &BTreeSet<Form>) {
+    let asked: Vec<_> = changes.iter().filter(|form| form.question.is_some()).collect();
+    for action in ["queues", "task", "workers"] {
+        let is_there = asked.iter().any(|form| form.action == action);
+        assert!(is_there, "no form of {action} asks: {changes:?}");
+    }
+    let before = node.get("/v1/tasks").await.json();
+    for form in asked {
+        let pairs =
+            form.hidden.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+        let sent = pairs.collect::<Vec<_>>().join("&");
+        let answer = post(node, &format!("/ui/{}", form.action), &sent, &[]).await;
+        assert_eq!(answer.status, 200, "{form:?} asks nothing: {answer:?}");
+        let question = forms(&form.action, &check_page(&form.action, &answer));
+        let again = question.iter().find(|one| one.action == form.action).unwrap();
+        assert_eq!(again.hidden, form.hidden, "what was asked for is lost");
+    }
+    assert_eq!(node.get("/v1/tasks").await.json(), before, "a question changed something");
+}
+
+/// Everything as `%xx`.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]
