@@ -256,6 +256,7 @@ mod tests {
         assert!(html.contains("newest 20,000 tasks") && html.contains("3 further tasks"), "{html}");
         let asked: Vec<ListFailuresRequest> = fake.calls("ListFailures");
         assert_eq!(asked[0].queue.as_deref(), Some("a/b"));
+        assert_eq!((asked[0].limit, asked[0].time_limit), (Some(GROUPS), Some(TIME)));
         assert_eq!(asked[0].state(), FailureState::Failed);
     }
 
