@@ -101,6 +101,7 @@ async fn readers_keep_their_place() {
     questions_and_forms_stay(&stage).await;
     rows_stay_under_the_pointer(&stage).await;
     a_slow_network_does_nothing_twice(&stage).await;
+    numbers_stay_exact(&stage).await;
     names_of_others_fit_a_telephone(&stage).await;
     tasks_can_be_read_and_changed_without_scripts(&stage).await;
     forms_work_without_scripts(&stage).await;
@@ -238,6 +239,23 @@ async fn a_slow_network_does_nothing_twice(stage: &Stage) {
     page.until("location.pathname.endsWith('/task')").await;
     stage.door.set(State::Open);
     assert_eq!(stage.door.asked("POST /ui/new"), before + 1, "the form was sent twice");
+    page.close().await;
+}
+
+/// A script that reads a number rounds it from 2^53 on. And a part that was refreshed shows what the page showed at first.
+async fn numbers_stay_exact(stage: &Stage) {
+    let payload = serde_json::json!({"n": 9_007_199_254_740_993_u64, "most": u64::MAX});
+    let new = task("exact").id("exact").payload_json(&payload).delay(SECOND * 3600);
+    stage.client.create_task(new).await.expect("a task");
+    let page = stage.open("task?id=exact").await;
+    let is_exact = async || {
+        let text = page.text("main").await;
+        ["9007199254740993", "18446744073709551615"].iter().all(|number| text.contains(number))
+    };
+    assert!(is_exact().await, "{}", page.text("main").await);
+    stage.client.cancel_task("exact").await.expect("cancelled");
+    page.until("document.querySelector('main').innerText.includes('cancelled')").await;
+    assert!(is_exact().await, "{}", page.text("main").await);
     page.close().await;
 }
 
