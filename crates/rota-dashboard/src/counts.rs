@@ -116,6 +116,10 @@ mod tests {
         assert!(
             asked.iter().all(|one| one.filter.as_ref().is_some_and(|it| it.statuses.len() == 1))
         );
+        assert!(
+            asked.iter().all(|one| one.time_limit == Some(TIME)),
+            "it may take long: {asked:?}"
+        );
         counts.of(&visit.api, &visit.again, &filter("other"), &ASKED).await;
         let other = visit.api.with_token(Some("t"));
         counts.of(&other, &visit.again, &filter("other"), &ASKED).await;

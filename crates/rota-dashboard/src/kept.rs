@@ -42,31 +42,45 @@ impl AskAgain {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Answer<T> {
+    /// Number of the request that it answers.
+    number: u64,
     until: Instant,
     value: T,
 }
 
-/// The answers that a node keeps, by the question.
+/// Answers by the question.
+#[derive(Debug)]
+struct Answers<T> {
+    of: HashMap<String, Answer<T>>,
+    /// Number of the last request.
+    last: u64,
+    /// The last request before all was forgotten. The answers up to it may be from before a change.
+    forgotten: u64,
+}
+
+/// The answers that a node keeps.
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
     /// An answer is kept for so many times the time that it took.
     times: u32,
     /// Questions whose answers are kept. The answers to more are asked for by every page.
     questions: usize,
-    answers: Mutex<HashMap<String, Answer<T>>>,
+    answers: Mutex<Answers<T>>,
 }
 
 impl<T: Clone> Kept<T> {
     pub(crate) fn new(times: u32, questions: usize) -> Self {
-        Self { times, questions, answers: Mutex::default() }
+        let none = Answers { of: HashMap::new(), last: 0, forgotten: 0 };
+        Self { times, questions, answers: Mutex::new(none) }
     }
 
-    /// The answer that is kept for a question, or else the one that `ask` gives.
+    /// The answer that is kept for a question, or else the one that `ask` gives. Answers never go back: an older one that
+    /// comes late is not told where a newer one is known.
     ///
     /// # Errors
-    /// The error of `ask`, after which nothing is kept.
+    /// The error of `ask`, after which nothing older is kept.
     pub(crate) async fn or_ask<E>(
         &self,
         again: &AskAgain,
@@ -74,48 +88,68 @@ impl<T: Clone> Kept<T> {
         ask: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let started = Instant::now();
-        if let Some(Answer { until, value }) = self.known(&question, started) {
-            again.within(until.saturating_duration_since(started));
-            return Ok(value);
-        }
-        let asked = ask.await;
-        match &asked {
-            Ok(value) => {
-                let until = started + (started.elapsed() * self.times).clamp(LEAST, MOST);
-                self.keep(question, Answer { until, value: value.clone() }, started);
+        let number = match self.known(&question, started) {
+            Ok(Answer { until, value, .. }) => {
+                again.within(until.saturating_duration_since(started));
+                return Ok(value);
             }
-            Err(_) => drop(self.lock().remove(&question)),
+            Err(number) => number,
+        };
+        let asked = ask.await;
+        let mut kept = self.lock();
+        let newer = kept.of.get(&question).filter(|one| one.number > number);
+        match asked {
+            Ok(value) => {
+                if let Some(newer) = newer {
+                    return Ok(newer.value.clone());
+                }
+                if number > kept.forgotten {
+                    let until = started + (started.elapsed() * self.times).clamp(LEAST, MOST);
+                    let answer = Answer { number, until, value: value.clone() };
+                    self.keep(&mut kept, question, answer, started);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                if newer.is_none() {
+                    kept.of.remove(&question);
+                }
+                Err(error)
+            }
         }
-        asked
     }
 
     /// Forgets all, after a change: whoever made it looks for it.
     pub(crate) fn forget(&self) {
-        self.lock().clear();
-    }
-
-    /// What is kept. Whoever is told nothing asks, and until the answer comes, others are told what was kept.
-    fn known(&self, question: &str, now: Instant) -> Option<Answer<T>> {
         let mut kept = self.lock();
-        let answer = kept.get_mut(question)?;
-        if now < answer.until {
-            return Some(Answer { until: answer.until, value: answer.value.clone() });
-        }
-        answer.until = now + LEAST;
-        None
+        kept.of.clear();
+        kept.forgotten = kept.last;
     }
 
-    fn keep(&self, question: String, new: Answer<T>, now: Instant) {
+    /// What is kept, or else the number of the request that has to be made. Until its answer comes, others are told what was
+    /// kept.
+    fn known(&self, question: &str, now: Instant) -> Result<Answer<T>, u64> {
         let mut kept = self.lock();
-        if kept.len() >= self.questions {
-            kept.retain(|_, one| now < one.until);
+        if let Some(answer) = kept.of.get_mut(question) {
+            if now < answer.until {
+                return Ok(answer.clone());
+            }
+            answer.until = now + LEAST;
         }
-        if kept.len() < self.questions || kept.contains_key(&question) {
-            kept.insert(question, new);
+        kept.last += 1;
+        Err(kept.last)
+    }
+
+    fn keep(&self, kept: &mut Answers<T>, question: String, new: Answer<T>, now: Instant) {
+        if kept.of.len() >= self.questions {
+            kept.of.retain(|_, one| now < one.until);
+        }
+        if kept.of.len() < self.questions || kept.of.contains_key(&question) {
+            kept.of.insert(question, new);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Answer<T>>> {
+    fn lock(&self) -> MutexGuard<'_, Answers<T>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,7 +179,7 @@ mod tests {
             assert_eq!(ask(Ok(1)).await, Ok(1));
         }
         assert_eq!(asked.get(), 2);
-        kept.lock().get_mut("q").expect("kept").until = Instant::now();
+        kept.lock().of.get_mut("q").expect("kept").until = Instant::now();
         assert_eq!(ask(Err("no leader")).await, Err("no leader"), "an old answer hides a failure");
         assert_eq!(ask(Ok(2)).await, Ok(2));
     }
@@ -155,7 +189,7 @@ mod tests {
         let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
         let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer)));
         assert_eq!(ask(1).await, Ok(1));
-        kept.lock().get_mut("q").expect("kept").until = Instant::now();
+        kept.lock().of.get_mut("q").expect("kept").until = Instant::now();
         let (answer, comes) = oneshot::channel();
         let asking = kept.or_ask(&again, "q".to_owned(), comes);
         let others = async {
@@ -166,6 +200,32 @@ mod tests {
         };
         assert_eq!(futures_util::future::join(asking, others).await.0, Ok(2));
         assert_eq!(ask(3).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn an_older_answer_that_comes_late_takes_the_place_of_no_newer_one() {
+        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
+        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer)));
+        let (answer, comes) = oneshot::channel();
+        let slow = kept.or_ask(&again, "q".to_owned(), comes);
+        let others = async {
+            kept.forget();
+            assert_eq!(ask(2).await, Ok(2));
+            answer.send(1).expect("it is waited for");
+        };
+        let (told, ()) = futures_util::future::join(slow, others).await;
+        assert_eq!(told, Ok(2), "a newer answer is known");
+        assert_eq!(ask(3).await, Ok(2), "what pages show went back");
+
+        kept.forget();
+        let (answer, comes) = oneshot::channel();
+        let slow = kept.or_ask(&again, "q".to_owned(), comes);
+        let change = async {
+            kept.forget();
+            answer.send(3).expect("it is waited for");
+        };
+        assert_eq!(futures_util::future::join(slow, change).await.0, Ok(3));
+        assert_eq!(ask(4).await, Ok(4), "an answer from before a change hides it");
     }
 
     #[tokio::test]
@@ -204,6 +264,6 @@ mod tests {
                 .await
                 .expect("an answer");
         }
-        assert_eq!(kept.lock().len(), QUESTIONS);
+        assert_eq!(kept.lock().of.len(), QUESTIONS);
     }
 }

@@ -259,3 +259,31 @@ fn confirmation() -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+    use crate::{apart::assert_apart, fake::Fake};
+
+    const HOSTILE: &str = "</title><script>alert(1)</script>\u{202e}";
+
+    #[test]
+    fn hostile_nodes_and_errors_stay_text_in_the_frame() {
+        let info = ServerInfo {
+            node: HOSTILE.to_owned(),
+            leader: Some(format!("other {HOSTILE}")),
+            ..ServerInfo::default()
+        };
+        let visit = Fake::default().visit("tasks", "");
+        let refused = Trouble::Api(Box::new(Status::invalid_argument(HOSTILE)));
+        let wrong = Trouble::Parameter { name: "x".to_owned(), message: HOSTILE.to_owned() };
+        for trouble in [refused, wrong] {
+            let view = View::of_trouble(&visit, &trouble);
+            let html = page(&visit, &view, Some(&info)).into_string();
+            assert!(!html.contains("<script>"), "{html}");
+            assert_apart(&html);
+        }
+    }
+}

@@ -11,6 +11,8 @@
 //! - `assets` serves the style sheet and the script. Pages work without the script.
 
 mod answer;
+#[cfg(test)]
+mod apart;
 mod api;
 mod assets;
 mod counts;

@@ -257,6 +257,15 @@ impl Page {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
+    /// Pastes what was copied into the first element that matches a selector.
+    pub async fn paste(&self, selector: &str) {
+        self.press(selector, 1).await;
+        self.until(&format!("document.activeElement.matches({})", json!(selector))).await;
+        let event =
+            json!({"type": "rawKeyDown", "key": "v", "modifiers": 2, "commands": ["paste"]});
+        self.call("Input.dispatchKeyEvent", event).await;
+    }
+
     /// Gives its window this size. Below 500 pixels it is that of a telephone.
     pub async fn size(&self, width: u32, height: u32) {
         let metrics = json!({

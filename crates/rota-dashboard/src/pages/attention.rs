@@ -211,9 +211,10 @@ fn of_cluster(cluster: &Cluster) -> Vec<Attention> {
 
 #[cfg(test)]
 mod tests {
-    use rota_proto::v1::{Node, StoreState};
+    use rota_proto::v1::{Node, QueuePause, StoreState};
 
     use super::*;
+    use crate::apart::{TURN, assert_apart};
 
     fn queue(name: &str, pending: u64) -> Queue {
         Queue { name: name.to_owned(), pending, ..Queue::default() }
@@ -229,14 +230,17 @@ mod tests {
     }
 
     fn found(queues: Vec<Queue>, workers: Vec<Worker>, cluster: Cluster) -> Vec<String> {
-        let seen = Seen {
+        find(&seen(queues, workers, cluster)).into_iter().map(|one| one.href).collect()
+    }
+
+    fn seen(queues: Vec<Queue>, workers: Vec<Worker>, cluster: Cluster) -> Seen {
+        Seen {
             queues: Ok(ListQueuesResponse { queues, ..ListQueuesResponse::default() }),
             workers: Ok(ListWorkersResponse { workers, ..ListWorkersResponse::default() }),
             cluster: Ok(cluster),
             schedules: Ok(Arc::default()),
             failures: Ok(Vec::new()),
-        };
-        find(&seen).into_iter().map(|one| one.href).collect()
+        }
     }
 
     fn healthy() -> Cluster {
@@ -281,5 +285,48 @@ mod tests {
             ..Cluster::default()
         };
         assert_eq!(found(Vec::new(), vec![worker("w", &[], "1m")], cluster).len(), 4);
+    }
+
+    #[test]
+    fn names_and_reasons_stand_apart() {
+        let text = "a\u{202e}";
+        let paused = |name: &str| Queue {
+            paused: true,
+            oldest_pending_age: Some("2m".parse().expect("a span")),
+            unreadable: 1,
+            pause: Some(QueuePause {
+                by: text.to_owned(),
+                note: text.to_owned(),
+                ..QueuePause::default()
+            }),
+            ..queue(name, 2)
+        };
+        let node = |role: NodeRole| Node {
+            name: text.to_owned(),
+            role: role.into(),
+            problem: Some(text.to_owned()),
+            ..Node::default()
+        };
+        let store = StoreState { problem: Some(text.to_owned()), ..StoreState::default() };
+        let cluster = Cluster {
+            nodes: vec![node(NodeRole::Unreachable), node(NodeRole::Follower)],
+            store: Some(store),
+            ..healthy()
+        };
+        let queues = vec![paused(text), Queue { paused: false, ..paused(text) }];
+        let group = FailureGroup {
+            kind: text.to_owned(),
+            message: text.to_owned(),
+            ..FailureGroup::default()
+        };
+        let seen = seen(queues, vec![worker(text, &["other"], "1m")], cluster);
+        let found = find(&Seen { failures: Ok(vec![group]), ..seen });
+        assert_eq!(found.len(), 10);
+        for one in found.iter().filter(|one| one.why.0.contains(TURN)) {
+            assert_apart(&one.why.0);
+        }
+        for one in found.iter().filter(|one| one.what.0.contains(TURN)) {
+            assert_apart(&one.what.0);
+        }
     }
 }

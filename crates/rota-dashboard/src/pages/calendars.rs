@@ -294,7 +294,7 @@ mod tests {
     use tonic::Status;
 
     use super::*;
-    use crate::fake::Fake;
+    use crate::{apart::assert_apart, fake::Fake};
 
     const HOSTILE: &str = "c/\"><script>alert(1)</script>\u{202e}";
 
@@ -306,11 +306,11 @@ mod tests {
         Calendar {
             name: HOSTILE.to_owned(),
             entries: vec![
-                entry("2026-12-24..2026-12-26", Some("Christmas <b>")),
+                entry("2026-12-24..2026-12-26", Some("Christmas <b>\u{202e}")),
                 entry("01-01", None),
             ],
             entry_count: 2,
-            description: Some("</textarea><script>".to_owned()),
+            description: Some("</textarea><script>\u{202e}".to_owned()),
             version: 3,
             ..Calendar::default()
         }
@@ -328,10 +328,11 @@ mod tests {
         for page in ["calendars", "calendar", "calendar-edit"] {
             let html = html(&fake, page, &[("name", HOSTILE)]).await;
             assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+            assert_apart(&html);
         }
         let form = html(&fake, "calendar-edit", &[("name", HOSTILE)]).await;
         assert!(
-            form.contains("2026-12-24..2026-12-26 Christmas &lt;b&gt;\n01-01</textarea>"),
+            form.contains("2026-12-24..2026-12-26 Christmas &lt;b&gt;\u{202e}\n01-01</textarea>"),
             "{form}"
         );
         assert!(form.contains("name=\"version\" value=\"3\""), "{form}");
@@ -356,11 +357,12 @@ mod tests {
         assert_eq!((sent[0].expected_version, &sent[0].description), (Some(3), &None));
 
         let fake = Fake::default().refusing("PutCalendar", Status::invalid_argument("no such day"));
-        let pairs = [("name", "new"), ("days", "02-31 never")];
+        let pairs = [("name", "new"), ("days", "02-31 never\u{202e}")];
         let refused = act(&fake.form("calendar-edit", &pairs)).await.expect("a change");
         let Ok(Shown::Page(view)) = refused else { panic!("{refused:?}") };
         let html = view.body.into_string();
         assert!(html.contains("no such day") && html.contains("02-31 never"), "{html}");
+        assert_apart(&html);
         let sent: Vec<PutCalendarRequest> = fake.calls("PutCalendar");
         assert_eq!(sent[0].expected_version, Some(0), "a new one replaces none");
     }

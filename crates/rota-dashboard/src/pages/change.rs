@@ -70,6 +70,7 @@ pub(super) fn paused_by(by: &str, at: Option<Date>, note: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apart::assert_apart;
 
     #[test]
     fn hostile_names_stay_text() {
@@ -88,5 +89,7 @@ mod tests {
             html.contains("action=\"queue\" method=\"post\" data-confirm=\"Pause &quot;"),
             "{html}"
         );
+        let sheet = pause_sheet("queue", "q", hostile, "Pause");
+        assert_apart(&html! { (sheet) (paused_by(hostile, None, hostile)) }.into_string());
     }
 }

@@ -277,13 +277,16 @@ mod tests {
         };
         let follower = Node { revision: Some(990), ..node(HOSTILE, NodeRole::Follower) };
         let gone = Node {
-            problem: Some("<b>no answer</b>".to_owned()),
+            problem: Some("<b>no answer</b>\u{202e}".to_owned()),
+            version: Some(HOSTILE.to_owned()),
             ready: false,
             ..node("n3", NodeRole::Unreachable)
         };
         let lost = StoreLoss { batches: Some(3), since: None, maybe_more: true };
         let store = StoreState {
             backend: "etcd".to_owned(),
+            problem: Some(HOSTILE.to_owned()),
+            weakness: Some(HOSTILE.to_owned()),
             revision: 1000,
             bytes_used: Some(2_000_000_000),
             bytes_max: Some(2_147_483_648),
@@ -301,8 +304,15 @@ mod tests {
 
     #[test]
     fn nodes_and_the_store_say_what_is_wrong() {
-        let html = page(&cluster(), None).into_string();
+        let info = ServerInfo {
+            node: HOSTILE.to_owned(),
+            version: HOSTILE.to_owned(),
+            problem: Some(HOSTILE.to_owned()),
+            ..ServerInfo::default()
+        };
+        let html = page(&cluster(), Some(&info)).into_string();
         assert!(!html.contains("<script") && !html.contains("<b>no"), "{html}");
+        crate::apart::assert_apart(&html);
         for text in [
             "18,446,744,073,709,551,615",
             "10 revisions",

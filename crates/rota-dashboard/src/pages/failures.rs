@@ -218,17 +218,20 @@ fn nothing(is_failed: bool, visit: &Visit) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use rota_proto::v1::TaskError;
+
     use super::*;
-    use crate::fake::Fake;
+    use crate::{apart::assert_apart, fake::Fake};
 
     fn group(message: &str) -> FailureGroup {
         FailureGroup {
-            kind: "mail/<b>".to_owned(),
+            kind: "mail/<b>\u{202e}".to_owned(),
             error_fingerprint: "00112233445566aa".to_owned(),
             message: message.to_owned(),
             queues: vec!["a/b".to_owned()],
             count: 12,
             tasks: vec!["t_1".to_owned()],
+            sample: Some(TaskError { message: message.to_owned(), ..TaskError::default() }),
             ..FailureGroup::default()
         }
     }
@@ -236,14 +239,15 @@ mod tests {
     #[tokio::test]
     async fn groups_are_shown_with_what_can_be_done() {
         let list = ListFailuresResponse {
-            groups: vec![group("<script>no route to <ip></script>")],
+            groups: vec![group("<script>no route to <ip></script>\u{202e}")],
             other: 3,
             examined: 20_000,
             complete: false,
         };
         let fake = Fake::default().with("ListFailures", &list);
-        let view = show(&fake.visit("failures", "queue=a%2Fb")).await.expect("a page");
-        let html = view.body.into_string();
+        let view = show(&fake.visit("failures", "queue=a%2Fb&kind=%E2%80%AE")).await;
+        let html = view.expect("a page").body.into_string();
+        assert_apart(&html);
         assert!(html.contains("&lt;script&gt;no route") && !html.contains("<script>"), "{html}");
         let filter = "status=failed&amp;error_fingerprint=00112233445566aa";
         assert!(html.contains(&format!("href=\"tasks?{filter}\"")), "{html}");
@@ -252,6 +256,7 @@ mod tests {
         assert!(html.contains("newest 20,000 tasks") && html.contains("3 further tasks"), "{html}");
         let asked: Vec<ListFailuresRequest> = fake.calls("ListFailures");
         assert_eq!(asked[0].queue.as_deref(), Some("a/b"));
+        assert_eq!((asked[0].limit, asked[0].time_limit), (Some(GROUPS), Some(TIME)));
         assert_eq!(asked[0].state(), FailureState::Failed);
     }
 

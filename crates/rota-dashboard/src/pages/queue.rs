@@ -264,7 +264,7 @@ mod tests {
     use rota_proto::v1::{ListQueuesResponse, ListTasksResponse, ListWorkersResponse, QueuePause};
 
     use super::*;
-    use crate::{fake::Fake, pages::act};
+    use crate::{apart::assert_apart, fake::Fake, pages::act};
 
     const HOSTILE: &str = "a/b\"><script>alert(1)</script>\u{202e}";
 
@@ -297,6 +297,7 @@ mod tests {
         let visit = fake().visit("queue", name_of(HOSTILE).split_once('?').expect("a query").1);
         let html = show(&visit).await.expect("a page").body.into_string();
         assert!(!html.contains("<script"), "{html}");
+        assert_apart(&html);
         let (two, one) = (html.find("2 tasks").expect("two"), html.find("1 task<").expect("one"));
         assert!(two < one, "the commonest reason is first");
         assert!(html.contains("No worker serves this queue."), "{html}");

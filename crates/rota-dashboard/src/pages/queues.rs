@@ -148,6 +148,7 @@ mod tests {
         let list = ListQueuesResponse { queues: vec![queue()], ..Default::default() };
         let html = page(&Fake::default().visit("queues", ""), &list, Some(&[])).into_string();
         assert!(!html.contains("<script"), "{html}");
+        crate::apart::assert_apart(&html);
         assert!(html.contains("1,234 due tasks wait now, and 1 task is due later"), "{html}");
         assert!(html.contains("queue?name=a%2Fb%22"), "{html}");
         assert!(html.contains("<span class=\"bad\">none</span>"), "nobody serves it: {html}");

@@ -278,7 +278,7 @@ fn drain(worker: &Worker) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fake::Fake, pages::act};
+    use crate::{apart::assert_apart, fake::Fake, pages::act};
 
     const HOSTILE: &str = "w\"><script>alert(1)</script>\u{202e}";
 
@@ -288,7 +288,8 @@ mod tests {
             name: HOSTILE.to_owned(),
             slots: 8,
             slots_used: 5,
-            queues: vec!["a/b".to_owned()],
+            queues: vec!["a/b".to_owned(), HOSTILE.to_owned()],
+            kinds: vec![HOSTILE.to_owned()],
             heartbeat_age: Some("1m".parse().expect("a duration")),
             tasks: (0..5).map(|at| format!("t/{at}")).collect(),
             ..Worker::default()
@@ -300,13 +301,14 @@ mod tests {
         let list = ListWorkersResponse { workers: vec![worker()], ..Default::default() };
         let started = Task {
             id: "t/1".to_owned(),
-            kind: "<i>".to_owned(),
+            kind: "<i>\u{202e}".to_owned(),
             started_at: Some("2026-01-31T12:00:00Z".parse().expect("a date")),
             ..Task::default()
         };
         let running = Running::from([("t/1".to_owned(), started)]);
         let html = page(&Fake::default().visit("workers", ""), &list, &running).into_string();
         assert!(!html.contains("<script") && !html.contains("<i>"), "{html}");
+        assert_apart(&html);
         assert!(html.contains("task?id=t%2F4") && html.contains("2 more tasks"), "{html}");
         assert!(html.contains("queue?name=a%2Fb") && html.contains("since <time"), "{html}");
         assert!(html.contains("data-state=\"silent\""), "{html}");
@@ -327,6 +329,7 @@ mod tests {
         let named = fake.form("workers", &[("name", HOSTILE)]);
         let html = show(&named).await.expect("a page").body.into_string();
         assert!(html.contains("1 worker with") && !html.contains("<script"), "{html}");
+        assert_apart(&html);
         let gone = fake.form("workers", &[("name", "gone/1")]);
         let html = show(&gone).await.expect("a page").body.into_string();
         assert!(
@@ -340,7 +343,9 @@ mod tests {
         let pairs = [("worker", "s_1"), ("name", HOSTILE)];
         let asked = act(&fake.form("workers", &pairs)).await.expect("a question");
         let Shown::Page(view) = asked else { panic!("not asked") };
-        assert!(!view.body.into_string().contains("<script"));
+        let html = view.body.into_string();
+        assert!(!html.contains("<script"), "{html}");
+        assert_apart(&html);
         assert_eq!(fake.methods(), [""; 0]);
         let pairs = [("worker", "s_1"), ("confirmed", "yes")];
         let done = act(&fake.form("workers", &pairs)).await.expect("a change");

@@ -64,6 +64,7 @@ pub(crate) fn copy(text: &str, label: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apart::assert_apart;
 
     #[test]
     fn numbers_are_exact_however_large() {
@@ -99,5 +100,6 @@ mod tests {
                 "{html}"
             );
         }
+        assert_apart(&html! { (name(hostile)) (id(hostile)) }.into_string());
     }
 }

@@ -307,6 +307,7 @@ pub(crate) fn rest(tree: &Tree, whole: usize, download: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apart::assert_apart;
 
     fn shown(json: &str) -> String {
         tree(json.as_bytes()).expect("a content").shown.into_string()
@@ -358,13 +359,12 @@ mod tests {
     #[test]
     fn a_hostile_content_stays_text() {
         let html = shown(
-            "{\"</bdi><script>alert(1)</script>\":\"javascript:alert(2) \u{202e}<img src=x>\"}",
+            "{\"</bdi><script>alert(1)</script>\u{202e}\":\"javascript:alert(2) \u{202e}<img src=x>\"}",
         );
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
         assert!(!html.contains("href"), "{html}");
-        // Text that changes the direction is within an element that isolates it.
-        let (before, _) = html.split_once('\u{202e}').expect("the character is shown");
-        assert!(before.rfind("<bdi") > before.rfind("</bdi"), "{html}");
+        assert_apart(&html);
+        assert_apart(&shown("no JSON \u{202e}"));
     }
 
     #[test]

@@ -27,32 +27,38 @@ impl Pair {
     }
 
     pub(crate) async fn start_limited(limits: Limits) -> Self {
-        let (store, dir) = open_store();
-        let mut nodes = Vec::new();
-        for name in ["first", "second"] {
-            let listen = free();
-            let engine = EngineOptions {
-                node: name.to_owned(),
-                address: Some(format!("http://{listen}")),
-                ..EngineOptions::default()
-            };
-            let server = ServerOptions { limits, ..ServerOptions::default() };
-            let node = Node::start_on(store.clone(), dir.clone(), listen, engine, server).await;
-            let settled = |role: &Role| match name {
-                "first" => *role == Role::Leader,
-                _ => matches!(role, Role::Follower(_)),
-            };
-            until(&node, settled).await;
-            nodes.push(node);
-        }
-        let follower = nodes.pop().unwrap();
-        Self { leader: nodes.pop().unwrap(), follower }
+        let [leader, follower] = nodes(["first", "second"], limits).await;
+        Self { leader, follower }
     }
 
     pub(crate) async fn stop(self) {
         self.follower.leave().await;
         self.leader.stop().await;
     }
+}
+
+/// Nodes of one cluster. The first leads.
+pub(crate) async fn nodes<const N: usize>(names: [&str; N], limits: Limits) -> [Node; N] {
+    let (store, dir) = open_store();
+    let mut nodes = Vec::new();
+    for name in names {
+        let listen = free();
+        let engine = EngineOptions {
+            node: name.to_owned(),
+            address: Some(format!("http://{listen}")),
+            ..EngineOptions::default()
+        };
+        let server = ServerOptions { limits, ..ServerOptions::default() };
+        let node = Node::start_on(store.clone(), dir.clone(), listen, engine, server).await;
+        let is_first = nodes.is_empty();
+        let settled = |role: &Role| match is_first {
+            true => *role == Role::Leader,
+            false => matches!(role, Role::Follower(_)),
+        };
+        until(&node, settled).await;
+        nodes.push(node);
+    }
+    nodes.try_into().unwrap_or_else(|_| unreachable!("one for each name"))
 }
 
 /// Another may take it before it is used; then the test fails and says so.

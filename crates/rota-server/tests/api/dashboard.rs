@@ -1,6 +1,6 @@
 //! The dashboard of a real node: its pages, its links, the sign-in, and the rules for changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use http::{Request, request::Builder};
@@ -49,7 +49,53 @@ fn with(request: Builder, headers: &[(&str, &str)]) -> Builder {
 fn attributes(page: &str, name: &str) -> BTreeSet<String> {
     let opening = format!(" {name}=\"");
     let parts = page.split(&opening).skip(1);
-    parts.map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&")).collect()
+    let values = parts.map(|rest| rest.split('"').next().unwrap());
+    values.map(|value| value.replace("&quot;", "\"").replace("&amp;", "&")).collect()
+}
+
+/// A form of a page, as a browser without scripts has it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Form {
+    /// Where it is sent.
+    action: String,
+    /// What the script asks before.
+    question: Option<String>,
+    /// What it sends, whatever is typed.
+    hidden: Vec<(String, String)>,
+}
+
+/// The forms of a page that change something. Each form says how it is sent, and has a button for it.
+fn forms(path: &str, page: &str) -> Vec<Form> {
+    let mut forms = Vec::new();
+    for form in page.split("<form").skip(1) {
+        let (tag, rest) = form.split_once('>').unwrap();
+        let (inside, _) = rest.split_once("</form>").unwrap();
+        let one = |of: &str, name: &str| attributes(of, name).pop_first();
+        let is_sent = inside.contains(" type=\"submit\"");
+        assert!(is_sent || tag.contains("role=\"search\""), "{path} has no button for {tag}");
+        let inputs = inside.split("<input").skip(1).filter_map(|input| input.split('>').next());
+        let hidden = inputs
+            .filter(|input| input.contains(" type=\"hidden\""))
+            .map(|input| (one(input, "name").unwrap(), one(input, "value").unwrap_or_default()));
+        let hidden: Vec<_> = hidden.collect();
+        match one(tag, "method").as_deref() {
+            Some("dialog") => {}
+            Some("post") => forms.push(Form {
+                action: one(tag, "action").unwrap(),
+                question: one(tag, "data-confirm"),
+                hidden,
+            }),
+            Some("get") => assert!(
+                !hidden
+                    .iter()
+                    .any(|(name, _)| matches!(name.as_str(), "do" | "action" | "version")),
+                "{path} makes a change by GET: {tag}"
+            ),
+            // A browser would ask for a page instead of making the change.
+            other => panic!("{path} has a form with the method {other:?}: {tag}"),
+        }
+    }
+    forms
 }
 
 /// A page that can be shown: nothing inline, all links relative, and one level deep.
@@ -93,8 +139,24 @@ async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
         node.create(&serde_json::json!({ "id": id, "kind": "k/1", "queue": queue })).await;
     }
     node.post("/v1/queues/q/pause", "").await;
+    node.has_feature_level(2).await;
+    let yearly = serde_json::json!({
+        "name": "a/b", "expressions": ["30 2 1 1 *"], "template": { "kind": "report" },
+    });
+    for (path, body) in [
+        ("/v1/schedules/a%2Fb", &yearly),
+        ("/v1/calendars/c%2Fd", &serde_json::json!({ "entries": [{ "days": "12-25" }] })),
+    ] {
+        let put = Request::put(path).header("content-type", "application/json");
+        let answer = node.send(put.body(Full::from(body.to_string())).unwrap()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    node.create(&serde_json::json!({ "id": "runs", "kind": "runs" })).await;
+    node.lease("runs").await;
+    let mut changes = BTreeSet::new();
     let mut open = vec!["./".to_owned()];
     let mut seen = BTreeSet::from_iter(open.clone());
+    let mut visits = BTreeMap::<_, u32>::new();
     while let Some(link) = open.pop() {
         let path = format!("/ui/{}", link.trim_start_matches("./"));
         let answer = node.get(&path).await;
@@ -104,19 +166,70 @@ async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
             continue;
         }
         let page = check_page(&path, &answer);
+        changes.extend(forms(&path, &page));
         let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
         for link in links.filter(|link| !link.starts_with('#')) {
-            // Each combination of filters is a page of its own; one of each form is enough.
-            if seen.len() < 120 && seen.insert(link.clone()) {
+            // Each combination of filters is a page of its own; a few with the same parameters are enough.
+            let visited = visits.entry(parameters(&link)).or_default();
+            if *visited < 8 && seen.insert(link.clone()) {
+                *visited += 1;
                 open.push(link);
             }
         }
     }
-    assert!(
-        seen.contains("task?id=x%2Fy%3Az") && seen.contains("queue?name=mail%2Fout"),
-        "{seen:?}"
-    );
+    for link in [
+        "task?id=x%2Fy%3Az",
+        "edit?id=x%2Fy%3Az",
+        "queue?name=mail%2Fout",
+        "schedule?name=a%2Fb",
+        "schedule-edit?name=a%2Fb",
+        "schedule-backfill?name=a%2Fb",
+        "calendar?name=c%2Fd",
+        "calendar-edit?name=c%2Fd",
+        "calendar-edit",
+        "schedule-edit",
+        "new",
+        "failures",
+        "workers",
+        "cluster",
+    ] {
+        assert!(seen.contains(link), "no page leads to {link}: {seen:?}");
+    }
+    forms_ask_before_what_cannot_be_undone(&node, &changes).await;
     node.stop().await;
+}
+
+/// The page of a link, and the names of its parameters.
+fn parameters(link: &str) -> (String, BTreeSet<String>) {
+    let (page, query) = link.split_once('?').unwrap_or((link, ""));
+    let names = query.split('&').filter_map(|pair| pair.split('=').next());
+    (page.to_owned(), names.map(str::to_owned).collect())
+}
+
+/// The question that the script would have asked is a page, which sends the same again.
+async fn forms_ask_before_what_cannot_be_undone(node: &Node, changes: &BTreeSet<Form>) {
+    let asked: Vec<_> = changes.iter().filter(|form| form.question.is_some()).collect();
+    for action in ["queues", "task", "workers", "schedule", "calendar"] {
+        let is_there = asked.iter().any(|form| form.action == action);
+        assert!(is_there, "no form of {action} asks: {changes:?}");
+    }
+    let before = node.get("/v1/tasks").await.json();
+    for form in asked {
+        let pairs =
+            form.hidden.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+        let sent = pairs.collect::<Vec<_>>().join("&");
+        let answer = post(node, &format!("/ui/{}", form.action), &sent, &[]).await;
+        assert_eq!(answer.status, 200, "{form:?} asks nothing: {answer:?}");
+        let question = forms(&form.action, &check_page(&form.action, &answer));
+        let again = question.iter().find(|one| one.action == form.action).unwrap();
+        assert_eq!(again.hidden, form.hidden, "what was asked for is lost");
+    }
+    assert_eq!(node.get("/v1/tasks").await.json(), before, "a question changed something");
+}
+
+/// Everything as `%xx`.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod contract;
 mod dashboard;
 mod edges;
 mod events;
+mod followers;
 mod grpc;
 mod harness;
 mod health;

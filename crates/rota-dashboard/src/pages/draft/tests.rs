@@ -112,3 +112,15 @@ fn the_direction_of_a_form_cannot_be_changed_by_a_payload() {
     let task = Task { payload: "{\"a\":\"x\u{202e}y\"}".into(), ..Task::default() };
     assert_eq!(of_task(&task).get("payload"), Some("{\"a\":\"x\\u202ey\"}"));
 }
+
+#[test]
+fn what_is_typed_and_what_is_wrong_with_it_stand_apart() {
+    let typed = Pairs::of("kind=%E2%80%AE&labels=a%E2%80%AE&retry.jitter=%E2%80%AE");
+    let (_, mut faults) = read(&typed);
+    let wrong = |name: &str| (name.to_owned(), "no\u{202e}".to_owned());
+    faults.extend(vec![wrong("kind"), wrong("retry.jitter")]);
+    for exists in [false, true] {
+        let form = Form { typed: &typed, faults: &faults, exists, payload: None };
+        crate::apart::assert_apart(&fields(&form).into_string());
+    }
+}

@@ -300,9 +300,10 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_range_keeps_the_form() {
         let fake = fake();
-        let query = query(&[("from", "yesterday\"><script>")]);
+        let query = query(&[("from", "yesterday\"><script>\u{202e}")]);
         let html = show(&fake.visit("schedule-backfill", &query)).await.expect("a page").body;
         let html = html.into_string();
+        crate::apart::assert_apart(&html);
         assert!(html.contains("yesterday&quot;") && !html.contains("<script"), "{html}");
         assert_eq!(fake.methods(), [""; 0]);
     }

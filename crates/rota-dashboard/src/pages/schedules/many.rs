@@ -250,7 +250,7 @@ mod tests {
     use tonic::Status;
 
     use super::*;
-    use crate::fake::Fake;
+    use crate::{apart::assert_apart, fake::Fake};
 
     fn page(shown: Shown) -> String {
         let Shown::Page(view) = shown else { panic!("{shown:?}") };
@@ -271,16 +271,19 @@ mod tests {
                 Ok(BulkSchedulesResponse { changed: if before == 0 { PORTION } else { 7 } })
             },
         );
-        let form =
-            "action=pause&scope=filter&filter=prefix%3Da%252F%26label%3Dteam%253D%253Cb%253E";
+        let form = "action=pause&scope=filter&filter=prefix%3Da%252F%26label%3Dteam%253D%253Cb%253E%25E2%2580%25AE";
         let asked = page(act(&fake.visit("schedules", form)).await.expect("a question"));
         assert!(asked.contains("Pause 3 schedules?") && asked.contains(">a/<"), "{asked}");
         assert!(asked.contains("team=&lt;b&gt;") && !asked.contains("<b>"), "{asked}");
+        assert_apart(&asked);
         assert_eq!(fake.methods(), ["ListSchedules"]);
         let form = format!("{form}&confirmed=yes&note=+holiday+");
         let done = act(&fake.visit("schedules", &form)).await.expect("a change");
         let Shown::See(link) = done else { panic!("{done:?}") };
-        assert_eq!(link, "schedules?prefix=a%2F&label=team%3D%3Cb%3E&flash=schedules-paused.1007");
+        assert_eq!(
+            link,
+            "schedules?prefix=a%2F&label=team%3D%3Cb%3E%E2%80%AE&flash=schedules-paused.1007"
+        );
         let calls: Vec<PauseSchedulesRequest> = fake.calls("PauseSchedules");
         assert_eq!((calls.len(), calls[0].note.as_deref()), (2, Some("holiday")));
         let filter = calls[0].filter.as_ref().expect("a filter");
@@ -295,9 +298,10 @@ mod tests {
                 _ => Ok(Schedule::default()),
             }
         });
-        let form = "action=resume&id=a%2Fb&id=gone&id=%3Cscript%3E&filter=state%3Dpaused";
+        let form = "action=resume&id=a%2Fb&id=gone&id=%3Cscript%3E%E2%80%AE&filter=state%3Dpaused";
         let asked = page(act(&fake.visit("schedules", form)).await.expect("a question"));
         assert!(asked.contains("Resume 3 schedules?") && !asked.contains("<script"), "{asked}");
+        assert_apart(&asked);
         let done = act(&fake.visit("schedules", &format!("{form}&confirmed=yes"))).await;
         let Ok(Shown::See(link)) = done else { panic!("{done:?}") };
         assert_eq!(link, "schedules?state=paused&flash=schedules-resumed.2");

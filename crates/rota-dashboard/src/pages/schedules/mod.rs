@@ -325,14 +325,16 @@ mod tests {
     use rota_proto::v1::{ListTicksResponse, TickOutcome};
 
     use super::*;
-    use crate::fake::Fake;
+    use crate::{apart::assert_apart, fake::Fake};
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 
     fn fake() -> Fake {
         let schedule = Schedule {
             name: HOSTILE.to_owned(),
-            sentence: "At <b>02:30</b>".to_owned(),
+            sentence: "At <b>02:30</b>\u{202e}".to_owned(),
+            time_zone: HOSTILE.to_owned(),
+            next_time: Some("2126-01-31T02:30:00Z".parse().expect("a date")),
             state: ScheduleState::Active.into(),
             failures_in_a_row: 3,
             ..Schedule::default()
@@ -371,8 +373,11 @@ mod tests {
 
     #[tokio::test]
     async fn hostile_schedules_stay_text_and_failing_ones_are_marked() {
-        let html = list(&fake().visit("schedules", "")).await.expect("a page").body.into_string();
+        let query = "prefix=%E2%80%AE&label=x%3D%E2%80%AE";
+        let html =
+            list(&fake().visit("schedules", query)).await.expect("a page").body.into_string();
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert_apart(&html);
         assert!(html.contains("schedule?name=n%2F%22"), "{html}");
         assert!(html.contains("3 failures in a row"), "{html}");
         assert!(html.contains("<rect data-state=\"missed\""), "{html}");

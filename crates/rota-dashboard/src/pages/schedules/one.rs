@@ -287,14 +287,17 @@ mod tests {
     };
 
     use super::*;
-    use crate::fake::Fake;
+    use crate::{apart::assert_apart, fake::Fake};
 
     const HOSTILE: &str = "n/\"><script>alert(1)</script>\u{202e}";
 
     fn fake() -> Fake {
         let template = TaskTemplate { kind: HOSTILE.to_owned(), ..TaskTemplate::default() };
-        let definition =
-            ScheduleDefinition { template: Some(template), ..ScheduleDefinition::default() };
+        let definition = ScheduleDefinition {
+            template: Some(template),
+            description: Some(HOSTILE.to_owned()),
+            ..ScheduleDefinition::default()
+        };
         let pause = SchedulePause {
             by: HOSTILE.to_owned(),
             note: HOSTILE.to_owned(),
@@ -306,6 +309,8 @@ mod tests {
             version: 9_007_199_254_740_993,
             state: ScheduleState::Paused.into(),
             sentence: HOSTILE.to_owned(),
+            time_zone: HOSTILE.to_owned(),
+            running_task: Some(HOSTILE.to_owned()),
             pause: Some(pause),
             backfill: Some(Backfill { created: 1234, ..Backfill::default() }),
             failures_in_a_row: 2,
@@ -318,10 +323,14 @@ mod tests {
             fires,
             skipped_by: (!fires).then(|| SkippedBy::Request.into()),
             skip_reason: (!fires).then(|| HOSTILE.to_owned()),
+            moved_from: fires.then(|| HOSTILE.to_owned()),
             ..UpcomingRun::default()
         };
-        let preview =
-            SchedulePreview { upcoming: vec![run(true), run(false)], ..SchedulePreview::default() };
+        let preview = SchedulePreview {
+            upcoming: vec![run(true), run(false)],
+            warnings: vec![HOSTILE.to_owned()],
+            ..SchedulePreview::default()
+        };
         let tick = Tick {
             outcome: TickOutcome::Fired.into(),
             count: 1,
@@ -345,6 +354,7 @@ mod tests {
         let html =
             show(&fake().visit("schedule", "name=n")).await.expect("a page").body.into_string();
         assert!(!html.contains("<script") && !html.contains("style=\""), "{html}");
+        assert_apart(&html);
         for text in [
             "9,007,199,254,740,993",
             "name=\"version\" value=\"9007199254740993\"",

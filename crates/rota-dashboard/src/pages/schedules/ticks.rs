@@ -222,9 +222,10 @@ mod tests {
 
     #[test]
     fn hostile_ids_stay_text() {
-        let hostile = "n/\"><script>alert(1)</script>";
+        let hostile = "n/\"><script>alert(1)</script>\u{202e}";
         let html =
             table(&[tick(TickOutcome::Fired, 1, Some(hostile))], &Ended::new()).into_string();
         assert!(!html.contains("<script"), "{html}");
+        crate::apart::assert_apart(&html);
     }
 }

@@ -109,7 +109,7 @@ fn fixed_payload(task: &Task) -> Option<Markup> {
                 "The payload has " (size(len)) " and "
                 @if len > draft::EDITED { "is too large to be changed here." } @else { "is not JSON." }
                 " It stays as it is. Change it with "
-                code { "rota task update " (task.id) " --payload @FILE" } "."
+                code { "rota task update " bdi { (task.id) } " --payload @FILE" } "."
             }
         }
     })

@@ -38,7 +38,7 @@ pub(super) fn line(task: &Task, attempts: &[Attempt]) -> Markup {
             @if hidden > 0 {
                 li.event.note {
                     (plural(hidden as u64, "earlier attempt", "earlier attempts")) ". "
-                    code { "rota task attempts " (task.id) } " shows all."
+                    code { "rota task attempts " bdi { (task.id) } } " shows all."
                 }
             }
             @for (at, one) in shown.iter().enumerate() { (attempt(one, &scale, at + 1 == shown.len())) }

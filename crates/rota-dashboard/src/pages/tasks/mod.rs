@@ -189,17 +189,32 @@ mod tests {
         }
     }
 
+    /// However many tasks there are.
+    #[tokio::test]
+    async fn a_page_asks_for_few_tasks_and_within_a_time() {
+        let fake = Fake::default().with("ListTasks", &ListTasksResponse::default());
+        let fake = fake.refusing("GetTask", tonic::Status::not_found("none"));
+        for (query, size) in
+            [("", PAGE), ("search=x", PAGE), ("limit=1000", 1000), ("limit=1001", PAGE)]
+        {
+            show(&fake.visit("tasks", query)).await.expect("a page");
+            let asked = fake.calls::<ListTasksRequest>("ListTasks").pop().expect("it asks");
+            assert_eq!((asked.page_size, asked.time_limit), (size, Some(TIME)), "{query}");
+        }
+    }
+
     #[test]
     fn an_error_keeps_the_filter_on_the_page() {
-        let visit = visit("queue=a%22%3E%3Cscript%3E");
+        let visit = visit("queue=a%22%3E%3Cscript%3E&search=%E2%80%AE&label=x%3D%E2%80%AE");
         let asked = Asked::of(&visit).expect("a filter");
         let view = view(
             &visit,
             &asked,
             &filter::Numbers::default(),
-            Err(tonic::Status::unavailable("no leader")),
+            Err(tonic::Status::unavailable("no leader\u{202e}")),
         );
         let html = view.body.into_string();
+        crate::apart::assert_apart(&html);
         assert!(
             html.contains("no leader") && html.contains("value=\"a&quot;&gt;&lt;script&gt;\""),
             "{html}"

@@ -143,6 +143,7 @@ mod tests {
     use rota_proto::v1::TaskError;
 
     use super::*;
+    use crate::apart::assert_apart;
 
     #[test]
     fn hostile_tasks_stay_text() {
@@ -155,8 +156,21 @@ mod tests {
             error: Some(TaskError { message: hostile.to_owned(), ..TaskError::default() }),
             ..Task::default()
         };
-        let html = table(&[task]).into_string();
+        let html = table(std::slice::from_ref(&task)).into_string();
         assert!(!html.contains("<script"), "{html}");
+        assert_apart(&html);
+        let running = Task {
+            kind: hostile.to_owned(),
+            status: TaskStatus::Running.into(),
+            error: None,
+            worker: Some(hostile.to_owned()),
+            progress: Some(hostile.to_owned()),
+            ..task
+        };
+        assert_apart(&table(std::slice::from_ref(&running)).into_string());
+        let waiting = Waiting { message: hostile.to_owned(), ..Waiting::default() };
+        let waits = Task { status: TaskStatus::Pending.into(), waiting: Some(waiting), ..running };
+        assert_apart(&table(&[waits]).into_string());
         assert!(html.contains("href=\"task?id=nightly%2F2026-01-31T02%3A30%3A00Z\""), "{html}");
         assert!(
             html.contains("href=\"tasks?kind=a%26b\"")

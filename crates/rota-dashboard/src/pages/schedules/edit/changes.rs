@@ -120,10 +120,12 @@ mod tests {
     #[test]
     fn hostile_values_stay_text() {
         let after = ScheduleDefinition {
-            description: Some("<script>alert(1)</script>".to_owned()),
+            description: Some("<script>alert(1)</script>\u{202e}".to_owned()),
+            labels: [("name\u{202e}".to_owned(), "value\u{202e}".to_owned())].into(),
             ..ScheduleDefinition::default()
         };
         let html = list(&ScheduleDefinition::default(), &after).into_string();
         assert!(!html.contains("<script"), "{html}");
+        crate::apart::assert_apart(&html);
     }
 }

@@ -6,7 +6,7 @@ use rota_proto::v1::{PutScheduleResponse, TaskTemplate, UpcomingRun};
 use tonic_types::ErrorDetails;
 
 use super::*;
-use crate::fake::Fake;
+use crate::{apart::assert_apart, fake::Fake};
 
 const NAME: &str = "n/\"><script>alert(1)</script>\u{202e}";
 
@@ -42,8 +42,9 @@ fn fake() -> Fake {
         ..UpcomingRun::default()
     };
     let preview = SchedulePreview {
-        sentence: "At <b>03:00</b>".to_owned(),
-        warnings: vec!["<script>alert(2)</script>".to_owned()],
+        sentence: "At <b>03:00</b>\u{202e}".to_owned(),
+        time_zone: NAME.to_owned(),
+        warnings: vec!["<script>alert(2)</script>\u{202e}".to_owned()],
         upcoming: vec![run],
         ..SchedulePreview::default()
     };
@@ -98,6 +99,7 @@ async fn a_preview_shows_runs_warnings_and_changes_and_saves_nothing() {
         assert!(html.contains(text), "{text} is missing in {html}");
     }
     assert!(!html.contains("<dt><bdi>template.payload"), "the payload is the same: {html}");
+    assert_apart(&html);
     let calls: Vec<PreviewDefinitionRequest> = fake.calls("PreviewDefinition");
     let previewed = calls[0].definition.clone().expect("a definition");
     assert_eq!(previewed.expressions, ["0 3 * * *"]);
@@ -144,21 +146,34 @@ async fn a_new_schedule_must_not_exist() {
 #[tokio::test]
 async fn what_cannot_be_read_stays_in_the_form() {
     let fake = fake();
-    let text = "{\"name\": \"</textarea><script>\"";
+    let text = "{\"name\": \"</textarea><script>\u{202e}\"";
     let html_ =
         html(sent(&fake, &[("do", "preview"), ("form", "json"), ("definition", text)]).await);
     assert!(html_.contains("{&quot;name&quot;: &quot;&lt;/textarea&gt;"), "{html_}");
-    let html_ =
-        html(sent(&fake, &[("do", "preview"), ("form", "fields"), ("payload", "{<")]).await);
+    assert_apart(&html_);
+    let html_ = html(
+        sent(
+            &fake,
+            &[
+                ("do", "preview"),
+                ("form", "fields"),
+                ("payload", "{<\u{202e}"),
+                ("time_zone", NAME),
+            ],
+        )
+        .await,
+    );
+    assert_apart(&html_);
     assert!(
-        html_.contains("<code>payload</code>") && html_.contains("{&lt;</textarea>"),
+        html_.contains("<code>payload</code>") && html_.contains("{&lt;\u{202e}</textarea>"),
         "{html_}"
     );
     assert_eq!(fake.methods(), [""; 0]);
     let refused =
-        fake.refusing("PreviewDefinition", Status::invalid_argument("<script>never runs"));
+        fake.refusing("PreviewDefinition", Status::invalid_argument("<script>never runs\u{202e}"));
     let form = [("do", "preview"), ("form", "fields"), ("expressions", "61 * * * *")];
     let html_ = html(sent(&refused, &form).await);
+    assert_apart(&html_);
     assert!(html_.contains("never runs") && html_.contains(">61 * * * *</textarea>"), "{html_}");
 }
 

@@ -3,7 +3,7 @@
 use rota_proto::v1::{BulkTasksResponse, CountTasksResponse, DeleteTaskResponse, Task};
 
 use super::*;
-use crate::fake::Fake;
+use crate::{apart::assert_apart, fake::Fake};
 
 async fn acted(fake: &Fake, form: &str) -> Shown {
     act(&fake.visit("tasks", form)).await.expect("an answer")
@@ -26,14 +26,17 @@ fn counted(count: u64, at_least: bool) -> Fake {
 async fn nothing_is_changed_before_it_is_confirmed_and_the_question_has_a_number() {
     let fake = counted(1000, true);
     let page = html(
-        acted(&fake, "action=retry&scope=filter&filter=queue%3Da%252Fb%26kind%3D%3Cb%3E").await,
+        acted(&fake, "action=retry&scope=filter&filter=queue%3Da%252Fb%26kind%3D%3Cb%3E%E2%80%AE")
+            .await,
     );
     assert!(page.contains("Retry 1,000 or more tasks?") && page.contains("a/b"), "{page}");
     assert!(page.contains("name=\"confirmed\" value=\"yes\"") && !page.contains("<b>"), "{page}");
+    assert_apart(&page);
     let asked = fake.calls::<CountTasksRequest>("CountTasks").remove(0).filter.expect("a filter");
     // Those in other statuses are not counted.
     assert_eq!(asked.statuses.len(), 3);
-    let page = html(acted(&fake, "action=delete&id=a%2Fb&id=%3Cscript%3E&filter=").await);
+    let page = html(acted(&fake, "action=delete&id=a%2Fb&id=%3Cscript%3E%E2%80%AE&filter=").await);
+    assert_apart(&page);
     assert!(page.contains("Delete 2 tasks?") && page.contains(">a/b<"), "{page}");
     assert!(!page.contains("<script>"), "{page}");
     assert!(fake.calls::<BulkTasksRequest>("BulkTasks").is_empty());
@@ -52,7 +55,7 @@ async fn a_selection_is_changed_one_by_one() {
     let fake =
         Fake::default().answering("DeleteTask", |request: TaskRequest| match request.id.as_str() {
             "runs" => Err(Status::failed_precondition("it runs")),
-            "odd" => Err(Status::internal("its record is damaged")),
+            "odd" => Err(Status::internal("its record is damaged\u{202e}")),
             _ => Ok(DeleteTaskResponse {}),
         });
     let done = acted(&fake, "action=delete&id=a%2Fb&id=c&confirmed=yes&filter=queue%3Dq").await;
@@ -60,6 +63,7 @@ async fn a_selection_is_changed_one_by_one() {
     let page = html(acted(&fake, "action=delete&id=a&id=runs&id=odd&confirmed=yes&filter=").await);
     assert!(page.contains("1 task deleted") && page.contains("1 left as they were"), "{page}");
     assert!(page.contains("its record is damaged"), "{page}");
+    assert_apart(&page);
 }
 
 #[tokio::test]
