@@ -127,7 +127,7 @@ fn edits(task: &Task) -> u32 {
 
 /// What the auditor holds the engine to, if the task stays as it was read.
 fn intent(known: &Task) -> Intent {
-    let retry = known.retry.clone().unwrap_or_default();
+    let retry = known.retry.unwrap_or_default();
     let millis = |span: Option<TimeSpan>| {
         let span = span.map(TimeSpan::duration).unwrap_or_default();
         i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
