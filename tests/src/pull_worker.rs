@@ -3,12 +3,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use rota_client::{
     Client, Connection,
     v1::{
@@ -28,7 +29,7 @@ use crate::{audit::Effect, process::LOOK};
 pub const KIND: &str = "pulled";
 const NAME: &str = "puller";
 /// The most tasks that it asks for at once.
-const TASKS: u32 = 8;
+const TASKS: u32 = 32;
 /// How long a call for tasks waits for one, and how long it waits for the answer.
 const WAIT_S: i64 = 2;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -46,18 +47,18 @@ impl PullWorker {
     pub async fn start(client: Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
-        let first = lease(&client, None, 0).await;
+        let nodes = Nodes { client, left_at: Mutex::new(Instant::now()) };
+        let first = lease(&nodes, None, 0).await;
         let worker = tokio::spawn(async move {
             let (mut answer, mut effects) = (first, Vec::new());
             loop {
-                for dispatch in answer.tasks {
-                    effects.push(effect(&dispatch));
-                    complete(&client, &dispatch).await;
-                }
+                effects.extend(answer.tasks.iter().map(effect));
+                // All at once: one after the other, each waits for a commit, and on a slow disk the backlog would grow.
+                join_all(answer.tasks.iter().map(|dispatch| complete(&nodes, dispatch))).await;
                 if told.load(Ordering::Relaxed) {
                     break;
                 }
-                answer = lease(&client, Some(answer.session), WAIT_S).await;
+                answer = lease(&nodes, Some(answer.session), WAIT_S).await;
             }
             effects
         });
@@ -74,6 +75,24 @@ impl PullWorker {
     }
 }
 
+/// Whichever node answers.
+struct Nodes {
+    client: Client,
+    left_at: Mutex<Instant>,
+}
+
+impl Nodes {
+    /// Goes to the next node. Calls that fail together go on by one node only: by as many as there are, they would come
+    /// back to the same.
+    fn leave(&self) {
+        let mut left_at = self.left_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if left_at.elapsed() >= LOOK {
+            *left_at = Instant::now();
+            self.client.next_node();
+        }
+    }
+}
+
 fn effect(dispatch: &Dispatch) -> Effect {
     Effect {
         worker: NAME.to_owned(),
@@ -85,7 +104,7 @@ fn effect(dispatch: &Dispatch) -> Effect {
 }
 
 /// Asks for tasks. It has none at that moment, and says so: what a lost answer had told of is told again.
-async fn lease(client: &Client, session: Option<String>, wait_s: i64) -> LeaseResponse {
+async fn lease(nodes: &Nodes, session: Option<String>, wait_s: i64) -> LeaseResponse {
     let request = LeaseRequest {
         worker: NAME.to_owned(),
         session,
@@ -99,23 +118,23 @@ async fn lease(client: &Client, session: Option<String>, wait_s: i64) -> LeaseRe
         let request = request.clone();
         async move { service.lease(request).await }
     };
-    until_answered(client, ask).await.expect("a call for tasks is never refused")
+    until_answered(nodes, ask).await.expect("a call for tasks is never refused")
 }
 
 /// Says that a task is done. A refusal means that its lease was lost.
-async fn complete(client: &Client, dispatch: &Dispatch) {
+async fn complete(nodes: &Nodes, dispatch: &Dispatch) {
     let ask = |mut service: WorkerServiceClient<Connection>| {
         let (id, lease_token) = (dispatch.task_id.clone(), dispatch.lease_token);
         let request = CompleteRequest { id, lease_token, ..CompleteRequest::default() };
         async move { service.complete(request).await }
     };
     // The judge of the run finds what was lost without an expected_losses.
-    let _ = until_answered(client, ask).await;
+    let _ = until_answered(nodes, ask).await;
 }
 
 /// Repeats a call until it is carried out or refused for what it says.
 async fn until_answered<T, F>(
-    client: &Client,
+    nodes: &Nodes,
     ask: impl Fn(WorkerServiceClient<Connection>) -> F,
 ) -> Result<T, Status>
 where
@@ -124,10 +143,12 @@ where
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        match timeout(ANSWERS_WITHIN, ask(WorkerServiceClient::new(client.connection()))).await {
+        match timeout(ANSWERS_WITHIN, ask(WorkerServiceClient::new(nodes.client.connection())))
+            .await
+        {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) if is_final(&status) => return Err(status),
-            Ok(Err(_)) | Err(_) => client.next_node(),
+            Ok(Err(_)) | Err(_) => nodes.leave(),
         }
     }
 }
