@@ -155,16 +155,19 @@ impl Run {
     /// Tells the auditor how far a clock is off, and whether a process begins with it.
     pub(crate) fn tell_clock(&mut self, endpoint: Endpoint, starts: bool) {
         let skew_ms = self.machines[endpoint.0].skew_ms();
-        let during = if starts { SetWhile::Starting } else { self.does(endpoint) };
+        let during = if starts { SetWhile::Starting } else { self.activity(endpoint) };
         self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, during);
     }
 
-    fn does(&self, endpoint: Endpoint) -> SetWhile {
+    /// What the process of a machine does now.
+    fn activity(&self, endpoint: Endpoint) -> SetWhile {
         let machine = &self.machines[endpoint.0];
-        match () {
-            () if machine.is_suspended() => SetWhile::Suspended,
-            () if machine.is_up() && !machine.runs() => SetWhile::Paused,
-            () => SetWhile::Running,
+        if machine.is_suspended() {
+            SetWhile::Suspended
+        } else if machine.is_up() && !machine.runs() {
+            SetWhile::Paused
+        } else {
+            SetWhile::Running
         }
     }
 
@@ -172,13 +175,13 @@ impl Run {
         let runs = self.machines[endpoint.0].runs();
         self.machines[endpoint.0].stop(how);
         if runs {
-            let how = self.does(endpoint);
+            let how = self.activity(endpoint);
             self.world.lock().audit.clocks.stop(self.now_us, endpoint, how);
         }
     }
 
     fn resume(&mut self, endpoint: Endpoint) {
-        let after = self.does(endpoint);
+        let after = self.activity(endpoint);
         self.machines[endpoint.0].resume();
         if after != SetWhile::Running {
             self.world.lock().audit.clocks.go_on(self.now_us, endpoint, after);

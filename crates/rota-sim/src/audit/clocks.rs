@@ -229,6 +229,7 @@ mod tests {
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
     }
+
     #[test]
     fn a_clock_that_is_set_beside_a_suspension_is_set_during_it() {
         let set_right_after = |late_us: u64| {
