@@ -90,8 +90,8 @@ async fn one(api: &Api, status: TaskStatus, filter: TaskFilter) -> Option<(TaskS
     Some((status, HowMany { number, or_more }))
 }
 
-/// The largest of 1, 2, 5, 10, 20, 50, ... that is no larger. How far a count gets within its time varies from one to the
-/// next, and on a page that must not look as if tasks came and went.
+/// The largest of 1, 2, 5, 10, 20, 50, ... that is not larger than the number. How far a count gets within its time varies,
+/// and the page must not look as if tasks came and went.
 fn rounded_down(number: u64) -> u64 {
     let Some(digits) = number.checked_ilog10() else { return 0 };
     let unit = 10_u64.pow(digits);
