@@ -17,6 +17,8 @@ const LEVELS: usize = 7;
 const TOP: u32 = 6;
 /// The maximum distance from now: all slots of the last level except the current one.
 const HORIZON: u64 = (SLOTS as u64 - 1) << (SLOT_BITS * TOP);
+/// Number of levels in which [`Wheel::coming`] looks. They reach 4 s ahead, or less at the end of a turn.
+const LEVELS_LOOKED_AT: usize = 2;
 /// Number of timers that can move to a lower level for the cost of one that fires.
 const MOVES_FOR_ONE: usize = 16;
 
@@ -126,6 +128,23 @@ impl<K: Copy> Wheel<K> {
         self.next_slot().map(|(_, _, start)| start.max(self.now))
     }
 
+    /// The keys of timers with deadlines from `from` to `until`, in no order. Looks at no more than `most` timers,
+    /// and only in the lowest levels, so some can be missing.
+    pub(crate) fn coming(&self, from: u64, until: u64, most: usize) -> Vec<K> {
+        let slots = (0u32..).zip(&self.levels[..LEVELS_LOOKED_AT]).flat_map(|(level, held)| {
+            let width = SLOT_BITS * level;
+            let here = self.now >> width;
+            let starts = (here..here + SLOTS as u64).take_while(move |at| at << width <= until);
+            let slots = starts.map(|at| &held.slots[slot_of(at, 0)]);
+            slots.filter(|slot| !slot.is_empty())
+        });
+        let timers = slots.flat_map(Fifo::iter).take(most);
+        timers
+            .filter(|timer| (from..=until).contains(&timer.deadline))
+            .map(|timer| timer.key)
+            .collect()
+    }
+
     /// The occupied slot that begins first: its level, index and first millisecond.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         (0u32..).zip(&self.levels).find_map(|(level, held)| {
@@ -175,6 +194,22 @@ mod tests {
                     let earliest = left.iter().map(|(deadline, _)| *deadline).min();
                     prop_assert!(earliest.is_some_and(|earliest| next <= earliest));
                 }
+                // Those of the next milliseconds are there, and nothing else.
+                let (from, until) = (now + 1, now + (span & 63));
+                let mut coming = wheel.coming(from, until, usize::MAX);
+                coming.sort_unstable();
+                let mut known: Vec<u32> = left
+                    .iter()
+                    .filter(|(deadline, _)| (from..=until).contains(deadline))
+                    .map(|(_, key)| *key)
+                    .collect();
+                known.sort_unstable();
+                if until >> (2 * SLOT_BITS) == wheel.now() >> (2 * SLOT_BITS) {
+                    prop_assert_eq!(&coming, &known);
+                } else {
+                    prop_assert!(coming.iter().all(|key| known.contains(key)));
+                }
+                prop_assert!(wheel.coming(from, until, 3).len() <= 3);
                 let mut fired = Vec::new();
                 wheel.advance(now, usize::MAX, &mut fired);
                 fired.sort_unstable();

@@ -22,6 +22,7 @@ use tracing::{debug, error};
 use crate::{
     batch::Changes,
     cache::SpecCache,
+    coming_ticks::ComingTicks,
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
     down::DownSender,
@@ -126,6 +127,7 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) raised_to: u32,
     /// Until then no ticks are decided, because the store could not be read.
     pub(crate) ticks_paused_until: Option<Instant>,
+    pub(crate) coming_ticks: ComingTicks,
     /// Planted faults: states of schedules that belong to the last step.
     late_cursors: Vec<Mutation>,
     /// A requested transfer of leadership, to this node if one is named.
@@ -198,6 +200,7 @@ impl<'a> Coordinator<'a> {
             level,
             raised_to: 0,
             ticks_paused_until: None,
+            coming_ticks: ComingTicks::default(),
             late_cursors: Vec::new(),
             resigning: None,
             begun: MonoTime(0),
@@ -256,6 +259,7 @@ impl<'a> Coordinator<'a> {
             }
             let budget = self.budget();
             let room = self.resigning.is_none() && stopping.is_none() && !budget.is_spent();
+            let until_seal = self.until_seal();
             let (mut landed, mut due) = (None, false);
             tokio::select! {
                 biased;
@@ -274,7 +278,8 @@ impl<'a> Coordinator<'a> {
                     }
                     self.take(taken, leadership).await;
                 }
-                () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
+                () = self.coming_ticks.answered() => {}
+                () = tokio::time::sleep(until_seal), if in_flight.is_none() => due = true,
             }
             let finished = match landed {
                 Some(Ok(())) => in_flight.take().map(|done| self.landed(done)),
@@ -291,6 +296,7 @@ impl<'a> Coordinator<'a> {
                 if !Planted::DropsTimers.is_made() {
                     self.machine.tick(self.heard);
                     self.decide_ticks(now, leadership).await;
+                    self.look_ahead(now);
                 }
                 let (flight, post_commit) = self.seal(now);
                 in_flight = flight;

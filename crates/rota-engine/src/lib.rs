@@ -15,6 +15,7 @@ mod batch;
 mod cache;
 mod cluster;
 mod codec;
+mod coming_ticks;
 mod commit;
 mod coordinator;
 mod dispatch;

@@ -206,6 +206,9 @@ impl Coordinator<'_> {
             Some(prefetched) => prefetched.key_owners(&submission)?,
             None => rota_core::KeyOwners::default(),
         };
+        if let Some(id) = &submission.task.client_keys.id {
+            self.coming_ticks.take(id);
+        }
         let id = self.ids.next(now.wall);
         let NewTask { priority, run_at, .. } = submission.task;
         let priority = spoiled_priority(priority);

@@ -28,8 +28,15 @@ impl Coordinator<'_> {
             return;
         }
         let now = self.shared.timekeeper.believed(now);
-        let ids = self.machine.due_tick_ids(now);
+        let mut ids = self.machine.due_tick_ids(now);
         let mut owners = TickOwners::default();
+        ids.retain(|id| {
+            let is_free = self.coming_ticks.take(id);
+            if is_free {
+                owners.insert(id.clone(), None);
+            }
+            !is_free
+        });
         if !ids.is_empty() {
             let read = timeout(PREFETCH_WAIT, prefetch::owners(self.store.as_ref(), &ids));
             let read = tokio::select! {
@@ -49,6 +56,14 @@ impl Coordinator<'_> {
         let is_full = matches!(self.shared.admit(), Err(EngineError::StoreFull(_)));
         self.machine.note_store_full(is_full);
         self.machine.decide_ticks(now, &mut self.ids, &owners);
+    }
+
+    /// Begins to read the owners of the ids of coming ticks, if it is time for that. Call it at the end of a step.
+    pub(crate) fn look_ahead(&mut self, now: Now) {
+        if let Some((from, until)) = self.coming_ticks.wanted(now.wall) {
+            let ids = self.machine.coming_tick_ids(from, until);
+            self.coming_ticks.ask(&self.store, ids, until);
+        }
     }
 
     /// How long ticks are not decided, because the store could not be read.

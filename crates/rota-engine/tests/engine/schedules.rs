@@ -5,22 +5,23 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptOutcome, Change, Definition, Failure, FailureReason, Millis, Outcome, Pause, Priority,
-    Refusal, Retention, ScheduleDefinition, SkipReason, TaskSpec, Template, TickRecord, TickRules,
-    Trace, WallTime,
+    AttemptOutcome, Change, ClientKeys, Definition, Failure, FailureReason, Millis, Outcome, Pause,
+    Priority, Refusal, RefusedReason, Retention, ScheduleDefinition, SkipReason, TaskSpec,
+    Template, TickRecord, TickRules, Trace, WallTime,
 };
 use rota_cron::{Calendar, CalendarEntry, CalendarRule, ExclusionSpec, Recurrence, RecurrenceSpec};
 use rota_engine::{
-    EngineError, EngineOptions, ScheduleFilter, ScheduleStatus, TaskRef, TickTraces, TimeRange,
+    EngineError, EngineOptions, NewTask, ScheduleFilter, ScheduleStatus, TaskRef, TickTraces,
+    TimeRange,
 };
 use rota_metrics::Format;
 
-use crate::support::{MoodyStore, Node, SetClock, completed, name, time_passes, until};
+use crate::support::{MoodyStore, Node, SetClock, completed, name, task, time_passes, until};
 
 /// A schedule with this expression.
 fn schedule(expression: &str) -> ScheduleDefinition {
@@ -122,6 +123,50 @@ async fn a_tick_becomes_a_task_that_knows_its_nominal_time() {
     let read = node.engine.schedule(&name("s")).await.expect("an answer").expect("known");
     assert_eq!(read.view.state.last_success, Some(nominal));
     assert_eq!(read.status(), ScheduleStatus::Active);
+    node.stop().await;
+}
+
+/// The time from now until so long before a date.
+fn before(date: WallTime, ahead: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a later date");
+    let date = Duration::from_millis(u64::try_from(date.0).expect("a later date"));
+    date.saturating_sub(now + ahead)
+}
+
+#[tokio::test]
+async fn a_tick_gives_way_to_a_task_that_took_its_id_a_moment_before_and_has_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    put_each_second(&node).await;
+    let mut next = until_ticks(&node, 1).await[0].run.last + Millis(1000);
+    let mut refused = 0;
+    while refused < 3 {
+        // In a step shortly before the tick, the engine asks whether the id is free.
+        time_passes(before(next, Duration::from_millis(150))).await;
+        node.submit(task("k")).await;
+        time_passes(before(next, Duration::from_millis(60))).await;
+        let id = name(&format!("s/{}", rota_core::nominal_text(next)));
+        let taken = ClientKeys { id: Some(id), key: None };
+        let taken = NewTask { client_keys: taken, ..task("k") };
+        let submitted = node.engine.submit(vec![taken]).await.expect("an answer");
+        // Otherwise the tick was earlier.
+        if let Ok(submitted) = &submitted[0]
+            && submitted.created
+        {
+            node.engine.cancel(&TaskRef::Id(submitted.task)).await.expect("it waits");
+            let is_next = |tick: &TickRecord| tick.run.first <= next && next <= tick.run.last;
+            let mut period = tokio::time::interval(Duration::from_millis(50));
+            let outcome = loop {
+                if let Some(tick) = ticks(&node).await.into_iter().find(is_next) {
+                    break tick.run.outcome;
+                }
+                period.tick().await;
+            };
+            assert_eq!(outcome, Outcome::Refused(RefusedReason::Conflict));
+            refused += 1;
+        }
+        next = next + Millis(1000);
+    }
     node.stop().await;
 }
 

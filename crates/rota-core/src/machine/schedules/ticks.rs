@@ -14,11 +14,16 @@ use super::{
 };
 use crate::{
     Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord, WallTime,
-    machine::TickEvent, machine::index::ScheduleIndex, schedule::write_tick_id,
+    machine::TickEvent,
+    machine::clock::{self, Wakes},
+    machine::index::ScheduleIndex,
+    schedule::write_tick_id,
 };
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
 const DECIDED_MAX: usize = 4096;
+/// Maximum number of timers to look at in one call of [`Machine::coming_tick_ids`].
+const COMING_MAX: usize = 4096;
 /// Maximum bytes of payloads of tasks that ticks create in one step.
 const BYTES_MAX: usize = 8 << 20;
 
@@ -59,6 +64,34 @@ impl Machine {
             }
             if rare.backfill.is_some() {
                 self.backfill_ids(index, now, &mut ids);
+            }
+        }
+        ids
+    }
+
+    /// Ids of tasks that ticks may create between these times of the step's clock, without those that a task got in
+    /// the last steps. The caller can read in advance whether they are free. Not all of them are there: those of
+    /// other ticks are among [`Machine::due_tick_ids`] when their time comes.
+    #[must_use]
+    pub fn coming_tick_ids(&mut self, from: WallTime, until: WallTime) -> Vec<Name> {
+        if self.schedules.len() == 0 {
+            return Vec::new();
+        }
+        let coming = self.dates.coming(clock::date(from), clock::date(until), COMING_MAX);
+        let mut ids = Vec::new();
+        let mut text = String::with_capacity(Name::LEN_MAX);
+        for wakes in coming {
+            let Wakes::Schedule(index) = wakes else { continue };
+            // The timer may be that of a schedule that was removed.
+            let entry = self.schedules.get(index).filter(|entry| !entry.state.completed);
+            if entry.is_none() {
+                continue;
+            }
+            let Some(next) = self.schedules.next(index) else { continue };
+            write_tick_id(&mut text, &self.schedules.at(index).name, next.nominal);
+            let id = Name::new(&text).expect("the name of a schedule leaves room for a date");
+            if self.settling.by_id(&id, None).is_none() {
+                ids.push(id);
             }
         }
         ids
