@@ -272,13 +272,14 @@ impl<'a> Coordinator<'a> {
                 () = self.shared.signs.said() => {
                     self.begin();
                 }
+                // Before the inbox, which may never be empty.
+                () = self.coming_ticks.answered() => {}
                 more = inbox.take(taken, budget), if room => {
                     if !more {
                         return LeadershipEnd::Stopped;
                     }
                     self.take(taken, leadership).await;
                 }
-                () = self.coming_ticks.answered() => {}
                 () = tokio::time::sleep(until_seal), if in_flight.is_none() => due = true,
             }
             let finished = match landed {
