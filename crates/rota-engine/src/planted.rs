@@ -40,6 +40,8 @@ mistakes! {
     KeepsNames,
     /// Client ids and idempotency keys are ignored.
     ForgetsNames,
+    /// An id that was free is taken for free after a client's task got it.
+    KeepsFreeIds,
     /// Ended tasks are removed before their retention is over.
     PurgesBlindly,
     /// A wall clock that jumps forward is trusted.

@@ -206,7 +206,9 @@ impl Coordinator<'_> {
             Some(prefetched) => prefetched.key_owners(&submission)?,
             None => rota_core::KeyOwners::default(),
         };
-        if let Some(id) = &submission.task.client_keys.id {
+        if let Some(id) = &submission.task.client_keys.id
+            && !Planted::KeepsFreeIds.is_made()
+        {
             self.coming_ticks.take(id);
         }
         let id = self.ids.next(now.wall);

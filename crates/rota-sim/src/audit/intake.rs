@@ -113,6 +113,9 @@ impl Auditor {
         if let Some(task) = former.and_then(|id| self.tasks.get_mut(&id)) {
             task.names -= 1;
         }
+        if let (Some(former), Some(_)) = (former, task) {
+            self.renamed.push((key.clone(), former));
+        }
         if let Some(task) = task {
             self.tasks.entry(task).or_default().names += 1;
         }

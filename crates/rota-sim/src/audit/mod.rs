@@ -90,6 +90,8 @@ pub(crate) struct Auditor {
     causes: Causes,
     edits: Edits,
     queues: QueueStates,
+    /// Names that the batch at hand gave to other tasks, and the tasks that had them.
+    renamed: Vec<(bytes::Bytes, u64)>,
     /// Names of the store's, and whom they stand for.
     bound: FxHashMap<bytes::Bytes, u64>,
     pub(crate) histories: Histories,
@@ -274,9 +276,21 @@ impl Auditor {
             self.judge(&at, *id, endpoint, sent);
         }
         self.touched = touched;
+        self.check_names(now_us);
         self.check_step(now_us);
         for (id, what) in self.histories.take_failed() {
             self.broken(Rule::Linear, now_us, format!("task {id:x}: {what}"));
+        }
+    }
+
+    /// A name goes to another task only when the one that had it is gone.
+    fn check_names(&mut self, now_us: u64) {
+        for (key, former) in std::mem::take(&mut self.renamed) {
+            if self.tasks.get(&former).is_some_and(Task::exists) {
+                let name = String::from_utf8_lossy(&key);
+                let what = format!("{name} of task {former:x} was given to another task");
+                self.broken(Rule::Names, now_us, what);
+            }
         }
     }
 

@@ -14,10 +14,10 @@ const BULK_MAX: usize = 40;
 
 /// What is to be done to a task.
 #[derive(Debug, Clone, Copy)]
-struct Order {
-    op: Op,
-    priority: u32,
-    delay: Millis,
+pub(super) struct Order {
+    pub(super) op: Op,
+    pub(super) priority: u32,
+    pub(super) delay: Millis,
 }
 
 impl Client {
@@ -33,6 +33,12 @@ impl Client {
         };
         let delay = Millis(self.rng.u64(0..8000));
         let order = Order { op, priority: self.rng.u32(0..10), delay };
+        self.give_order(id, order).await;
+    }
+
+    /// Does this to a task, and tells the auditor what was answered.
+    pub(super) async fn give_order(&mut self, id: TaskId, order: Order) {
+        let op = order.op;
         let call_us = self.caller.world.lock().now_us;
         let begun = self.caller.world.lock().audit.histories.begin(id.as_u64(), op, call_us);
         let answer =

@@ -4,21 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    CatchUp, Definition, Jitter, Millis, Name, Overlap, Pause, Policy, Priority, Refusal,
-    RetryPolicy, ScheduleDefinition, Template, TickRules, WallTime,
+    CatchUp, ClientKeys, Definition, Jitter, Millis, Name, Overlap, Pause, Policy, Priority,
+    Refusal, RetryPolicy, ScheduleDefinition, Template, TickRules, WallTime, tick_id,
 };
 use rota_cron::{ExclusionSpec, IntervalSpec, Recurrence, RecurrenceSpec, Timestamp};
 use rota_engine::{EngineError, RunAt};
 use tokio::time::sleep;
 
-use super::{CALL_WAIT, Client, submit::intent, told_by, wall};
+use super::{CALL_WAIT, Client, manage::Order, submit::intent, told_by, wall};
 use crate::{
-    audit::{Timetable, Told},
+    audit::{Op, Timetable, Told},
     call::{CallError, Served},
+    seed::per_mille,
 };
 
 /// Schedules go on for so long when all is well again, so that the auditor sees whether they do.
 const GOING_ON: Duration = Duration::from_secs(14);
+/// Of a thousand things that concern schedules, in so many a task of a client takes the id of a coming tick.
+const TAKING: u32 = 100;
+/// The longest time before the tick at which it does, and the longest time that it waits for that.
+const TAKEN_BEFORE_MS: u64 = 250;
+const WAITED_FOR_TICK: Duration = Duration::from_secs(3);
 /// Stamps of schedules, apart from those of edits.
 const STAMPS: u64 = 1 << 63;
 
@@ -37,6 +43,9 @@ impl Client {
     pub(super) async fn schedule(&mut self) {
         let number = self.schedule_rng.usize(..self.schedules);
         let name = schedule_name(number);
+        if per_mille(&mut self.schedule_rng, TAKING) {
+            return self.take_id_of_tick(name).await;
+        }
         let stamp = self.stamp();
         let change = match self.schedule_rng.u32(..100) {
             0..45 => {
@@ -56,6 +65,32 @@ impl Client {
         {
             self.note("schedule", &error);
             self.rest(&error).await;
+        }
+    }
+
+    /// Submits a task with the id of the next tick, shortly before it is due, and cancels it at once.
+    async fn take_id_of_tick(&mut self, name: Name) {
+        let asked = name.clone();
+        let read = self.caller.ask("schedule", CALL_WAIT, move |served: Served| async move {
+            Ok(served.engine.schedule(&asked).await?.and_then(|read| read.view.next))
+        });
+        let Ok(Some(next)) = read.await else { return };
+        let ahead = Duration::from_millis(self.schedule_rng.u64(1..TAKEN_BEFORE_MS));
+        let now = wall(self.caller.world.lock().now_us);
+        let left = Duration::from_millis((next.0 - now).max(0).cast_unsigned());
+        if left > WAITED_FOR_TICK {
+            return;
+        }
+        sleep(left.saturating_sub(ahead)).await;
+        let mut task = self.new_task();
+        task.client_keys = ClientKeys { id: Some(tick_id(&name, next)), key: None };
+        task.run_at = RunAt::After(Millis(10_000));
+        let newest = self.tasks.last().copied();
+        self.submit(vec![task]).await;
+        let taken = self.tasks.last().copied().filter(|taken| Some(*taken) != newest);
+        if let Some(taken) = taken {
+            let order = Order { op: Op::Cancel, priority: 0, delay: Millis(0) };
+            self.give_order(taken, order).await;
         }
     }
 

@@ -15,6 +15,7 @@ pub(super) const LIST: &[Find] = &[
     plain(P::DropsResults, 20_000, &[R::Lost]),
     plain(P::KeepsNames, 150_000, &[R::Names]),
     faulty(P::ForgetsNames, 800_000, &[R::Names, R::Lost]),
+    plain(P::KeepsFreeIds, 1_000_000, &[R::Names]),
     rare(P::PurgesBlindly, 2_000_000, &[R::Lost]),
     plain(P::RetriesOnceMore, 50_000, &[R::Asked]),
     plain(P::InvertsPriorities, 20_000, &[R::Asked]),
