@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use rota_core::{
 };
 use rota_cron::{Calendar, CalendarEntry, CalendarRule, ExclusionSpec, Recurrence, RecurrenceSpec};
 use rota_engine::{
-    EngineError, EngineOptions, NewTask, ScheduleFilter, ScheduleStatus, TaskRef, TickTraces,
-    TimeRange,
+    Clock, EngineError, EngineOptions, NewTask, ScheduleFilter, ScheduleStatus, TaskRef,
+    TickTraces, TimeRange,
 };
 use rota_metrics::Format;
 
@@ -126,25 +126,24 @@ async fn a_tick_becomes_a_task_that_knows_its_nominal_time() {
     node.stop().await;
 }
 
-/// The time from now until so long before a date.
-fn before(date: WallTime, ahead: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a later date");
-    let date = Duration::from_millis(u64::try_from(date.0).expect("a later date"));
-    date.saturating_sub(now + ahead)
-}
-
 #[tokio::test]
 async fn a_tick_gives_way_to_a_task_that_took_its_id_a_moment_before_and_has_ended() {
     let directory = tempfile::tempdir().expect("a directory");
-    let node = Node::start(&directory.path().join("data"));
+    let clock = SetClock::new();
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let node = Node::start_at(clock.host(), store, EngineOptions::default());
     put_each_second(&node).await;
+    let until_before = |date: WallTime, ahead: u64| {
+        let left = date.since(clock.now().wall).as_duration();
+        time_passes(left.saturating_sub(Duration::from_millis(ahead)))
+    };
     let mut next = until_ticks(&node, 1).await[0].run.last + Millis(1000);
     let mut refused = 0;
     while refused < 3 {
         // In a step shortly before the tick, the engine asks whether the id is free.
-        time_passes(before(next, Duration::from_millis(150))).await;
+        until_before(next, 150).await;
         node.submit(task("k")).await;
-        time_passes(before(next, Duration::from_millis(60))).await;
+        until_before(next, 60).await;
         let id = name(&format!("s/{}", rota_core::nominal_text(next)));
         let taken = ClientKeys { id: Some(id), key: None };
         let taken = NewTask { client_keys: taken, ..task("k") };
