@@ -20,7 +20,8 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(crate) struct Prefetched {
-    values: FxHashMap<(&'static str, Bytes), Bytes>,
+    /// What the store has for the keys that were read.
+    values: FxHashMap<(&'static str, Bytes), Option<Bytes>>,
 }
 
 /// The keys to read before these requests can be carried out.
@@ -90,9 +91,8 @@ pub(crate) async fn read(
         return Ok(Prefetched::default());
     }
     let found = store.get(&keys).await?;
-    let values = keys.into_iter().zip(found);
-    let values = values.filter_map(|((space, key), value)| Some(((space.name, key), value?)));
-    Ok(Prefetched { values: values.collect() })
+    let keys = keys.into_iter().map(|(space, key)| (space.name, key));
+    Ok(Prefetched { values: keys.zip(found).collect() })
 }
 
 /// Whether the store knows a name of each of these new tasks: then each is a repeat or a conflict.
@@ -129,7 +129,7 @@ fn owner(found: &Found<KeyOwner>) -> Option<KeyOwner> {
 impl Prefetched {
     fn found<K: Kind>(&self, key: &K::Key) -> Found<K::Record> {
         let values = records::keys_of::<K>(key);
-        let values = values.map(|(space, key)| self.values.get(&(space.name, key)));
+        let values = values.map(|(space, key)| self.values.get(&(space.name, key))?.as_ref());
         records::found_in::<K>(key, values)
     }
 
@@ -158,9 +158,12 @@ impl Prefetched {
         self.record::<Tick>(tick)
     }
 
-    /// The owner of the client id of a schedule's task.
-    pub(crate) fn owner_of(&self, id: &Name) -> Option<KeyOwner> {
-        owner(&self.found::<Owner>(&ClientKey::Id(id.clone())))
+    /// The owner of the client id of a schedule's task, if there is one. `None` if it was not read.
+    pub(crate) fn owner_of(&self, id: &Name) -> Option<Option<KeyOwner>> {
+        let key = ClientKey::Id(id.clone());
+        let mut keys = records::keys_of::<Owner>(&key);
+        let is_read = keys.all(|(space, key)| self.values.contains_key(&(space.name, key)));
+        is_read.then(|| owner(&self.found::<Owner>(&key)))
     }
 
     /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for

@@ -374,7 +374,8 @@ impl Engine {
         let ids: Vec<_> = ids.collect();
         let keys = prefetch::owner_keys(&ids).collect();
         let prefetched = prefetch::read(self.inner.store.as_ref(), keys).await?;
-        let is_present = |ids: &&[Name]| ids.iter().any(|id| prefetched.owner_of(id).is_some());
+        let owner_of = |id: &Name| prefetched.owner_of(id).flatten();
+        let is_present = |ids: &&[Name]| ids.iter().any(|id| owner_of(id).is_some());
         Ok(ids.chunks(2).filter(is_present).count() as u64)
     }
 

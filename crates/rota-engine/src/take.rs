@@ -73,7 +73,10 @@ impl Coordinator<'_> {
         self.step.hurried |= self.shared.someone_waits();
         while let Some(Sent { request, by_worker }) = taken.pop_front() {
             self.step.hurried |= !request.can_wait();
-            self.apply(request, &prefetched, now);
+            if let Some(request) = self.apply(request, &prefetched, now) {
+                taken.push_front(Sent { request, by_worker });
+                return;
+            }
             if let Some(sent_at) = by_worker {
                 // Requests come in order, so everything sent before this one has been applied.
                 self.heard = self.heard.max(sent_at);
@@ -84,7 +87,13 @@ impl Coordinator<'_> {
         }
     }
 
-    fn apply(&mut self, request: Request, prefetched: &Result<Prefetched, StoreError>, now: Now) {
+    /// Applies a request. Gives it back if more must be read before.
+    fn apply(
+        &mut self,
+        request: Request,
+        prefetched: &Result<Prefetched, StoreError>,
+        now: Now,
+    ) -> Option<Request> {
         match request {
             Request::Submit { tasks, answer } => self.submit(tasks, answer, prefetched, now),
             Request::Commands { commands, answer } => {
@@ -107,7 +116,9 @@ impl Coordinator<'_> {
                 self.answer_later(answer, Ok(result));
             }
             Request::Trigger { schedule, answer } => {
-                let result = self.trigger(&schedule, prefetched);
+                let Some(result) = self.trigger(&schedule, prefetched) else {
+                    return Some(Request::Trigger { schedule, answer });
+                };
                 self.answer_later(answer, result);
             }
             Request::Purge { expiring, entry, answer } => {
@@ -135,11 +146,12 @@ impl Coordinator<'_> {
                 let release = question(&self.machine);
                 if Planted::AnswersQuestionsEarly.is_made() {
                     release();
-                    return;
+                    return None;
                 }
                 self.step.releases.push(release);
             }
         }
+        None
     }
 
     /// Applies the heartbeats and credit received meanwhile.

@@ -72,16 +72,21 @@ impl Coordinator<'_> {
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// Creates a task of a schedule now.
+    /// Creates a task of a schedule now. `None` if owners of ids must be read first, because an earlier request
+    /// changed which ids the task can get.
     pub(crate) fn trigger(
         &mut self,
         schedule: &Name,
         prefetched: &Result<Prefetched, StoreError>,
-    ) -> Result<CommandResult, EngineError> {
-        let prefetched = prefetched.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
-        self.step.commands += 1;
+    ) -> Option<Result<CommandResult, EngineError>> {
+        let prefetched = match prefetched {
+            Ok(prefetched) => prefetched,
+            Err(error) => return Some(Err(EngineError::Store(error.clone()))),
+        };
         let owner_of = |id: &Name| prefetched.owner_of(id);
-        Ok(self.machine.trigger(schedule, &mut self.ids, owner_of))
+        let result = self.machine.trigger(schedule, &mut self.ids, owner_of).transpose()?;
+        self.step.commands += 1;
+        Some(Ok(result))
     }
 
     /// Removes the record of a tick whose retention is over. Returns whether its entry of the log, of this

@@ -21,7 +21,10 @@ use rota_engine::{
 };
 use rota_metrics::Format;
 
-use crate::support::{MoodyStore, Node, SetClock, completed, name, task, time_passes, until};
+use crate::{
+    sessions::block_the_loop,
+    support::{MoodyStore, Node, SetClock, completed, name, task, time_passes, until},
+};
 
 /// A schedule with this expression.
 fn schedule(expression: &str) -> ScheduleDefinition {
@@ -325,6 +328,32 @@ async fn what_clients_ask_of_a_schedule_is_done() {
     let changed = engine.pause_schedules(&any, Some(pause), 2).await.expect("an answer");
     let page = engine.schedules(&paused, None, 10).await.expect("an answer");
     assert_eq!((changed, page.schedules.len()), (2, 2));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_triggered_task_takes_no_id_from_a_deleted_schedule_of_the_same_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    put(&node, schedule(NEVER_SOON)).await;
+    let engine = &node.engine;
+    let first = engine.trigger_schedule(&name("s")).await.expect("a task").spec.id;
+    engine.cancel(&TaskRef::Id(first)).await.expect("it waits");
+    // The engine takes these together, and reads at once the ids that the next task of the first schedule can get.
+    let schedule_name = name("s");
+    block_the_loop(&node).await;
+    let (deleted, again, triggered, ()) = tokio::join!(
+        engine.delete_schedule(&schedule_name, None),
+        engine.put_schedule(name("s"), schedule(NEVER_SOON), None),
+        engine.trigger_schedule(&schedule_name),
+        async { node.store.hold_names(false) },
+    );
+    deleted.expect("it is deleted");
+    again.expect("it is created");
+    let triggered = triggered.expect("a task").spec;
+    assert_eq!(triggered.client_keys.id.as_deref(), Some("s/manual-2"));
+    let kept = engine.task(&TaskRef::Named(name("s/manual-1"))).await.expect("an answer");
+    assert_eq!(kept.expect("it is kept").spec.id, first);
     node.stop().await;
 }
 

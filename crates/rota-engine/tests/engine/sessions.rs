@@ -27,7 +27,7 @@ async fn hold_a_commit(node: &Node) {
 }
 
 /// A new task whose name the loop cannot read.
-async fn block_the_loop(node: &Node) {
+pub(crate) async fn block_the_loop(node: &Node) {
     node.store.hold_names(true);
     let engine = node.engine.clone();
     let client_keys = ClientKeys { id: Some(name("mine")), key: None };

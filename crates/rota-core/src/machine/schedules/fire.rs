@@ -141,7 +141,9 @@ impl Machine {
         (next..next.saturating_add(MANUAL_IDS)).map(|number| manual_id(schedule, number)).collect()
     }
 
-    /// Creates a task now, beside the ticks.
+    /// Creates a task now, beside the ticks. `owner_of` tells the owner of an id, if there is one, or `None` if it was
+    /// not looked up. The answer is `None` if an owner must be looked up first: call it again with that of
+    /// [`Machine::manual_ids`].
     ///
     /// # Errors
     /// When there is no such schedule, or its task cannot be created.
@@ -149,16 +151,17 @@ impl Machine {
         &mut self,
         schedule: &Name,
         ids: &mut TaskIdSequence,
-        owner_of: impl Fn(&Name) -> Option<KeyOwner>,
-    ) -> Result<Reply, Refusal> {
+        owner_of: impl Fn(&Name) -> Option<Option<KeyOwner>>,
+    ) -> Result<Option<Reply>, Refusal> {
         let index = self.find_schedule(schedule, None)?;
         let entry = self.schedules.at(index);
         let previous = entry.state.last_fired();
         let next = entry.state.rare().manual.saturating_add(1);
         for number in next..next.saturating_add(MANUAL_IDS) {
             let id = manual_id(schedule, number);
+            let Some(owner) = owner_of(&id) else { return Ok(None) };
             let tick = NewTick {
-                owner: owner_of(&id),
+                owner,
                 id,
                 nominal: None,
                 previous,
@@ -172,7 +175,7 @@ impl Machine {
                 self.schedules.touch(index);
             }
             match created {
-                Ok(task) => return Ok(Reply::Submitted { task, created: true }),
+                Ok(task) => return Ok(Some(Reply::Submitted { task, created: true })),
                 Err(RefusedReason::Conflict) => {}
                 Err(reason) => return Err(Refusal::CannotTrigger { reason }),
             }

@@ -208,7 +208,9 @@ impl Clockwork {
     pub(super) fn trigger(&mut self, schedule: &str) -> Result<Reply, Refusal> {
         self.machine.begin(self.now, self.batch);
         let ids = &self.durable.ids;
-        self.machine.trigger(&name(schedule), &mut self.ids, |id| ids.get(id).copied())
+        let owner_of = |id: &_| Some(ids.get(id).copied());
+        let reply = self.machine.trigger(&name(schedule), &mut self.ids, owner_of)?;
+        Ok(reply.expect("all owners are known"))
     }
 
     /// Ends a task, if it has not ended.

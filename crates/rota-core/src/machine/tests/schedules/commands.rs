@@ -222,6 +222,18 @@ fn no_tick_of_a_deleted_schedule_waits_forever() {
 }
 
 #[test]
+fn no_task_is_triggered_with_an_id_whose_owner_is_not_known() {
+    let mut clockwork = Clockwork::new();
+    clockwork.put(SCHEDULE, &Plan::cron("0 0 1 1 *")).unwrap();
+    clockwork.settle();
+    let before = clockwork.view(SCHEDULE).state.manual;
+    let Clockwork { machine, ids, .. } = &mut clockwork;
+    assert_eq!(machine.trigger(&name(SCHEDULE), ids, |_| None), Ok(None));
+    assert_eq!(clockwork.view(SCHEDULE).state.manual, before);
+    assert!(clockwork.trigger(SCHEDULE).is_ok());
+}
+
+#[test]
 fn numbers_of_triggered_tasks_go_on_after_those_of_a_deleted_schedule() {
     let mut clockwork = Clockwork::new();
     let plan = Plan::cron("0 0 1 1 *");
