@@ -50,8 +50,11 @@ struct Setting {
     /// It was set while the node was suspended, or during a doubt that began so. The node may count the time that it
     /// did not run as a part of the jump, and so doubt a clock that went ahead by less.
     suspended: bool,
-    /// The same, where without that time it was no jump.
+    /// The same, where without that time it was no jump. Or it was set when its process had just started, which may
+    /// not have looked at it before.
     may_be_a_step: bool,
+    /// What a node believes that did not look at its clock between the setting before and this one.
+    together_ms: Option<i64>,
 }
 
 impl Setting {
@@ -59,9 +62,11 @@ impl Setting {
         if at_us >= self.believed_us { self.skew_ms } else { self.before_ms }
     }
 
-    /// What a node believes that does not take the time in which it was suspended for a part of the jump.
+    /// The most that a node believes that does not take the time in which it was suspended for a part of the jump,
+    /// or that saw less of its clock.
     fn at_once(&self) -> i64 {
-        if self.may_be_a_step { self.skew_ms } else { i64::MIN }
+        let at_once = if self.may_be_a_step { self.skew_ms } else { i64::MIN };
+        at_once.max(self.together_ms.unwrap_or(i64::MIN))
     }
 }
 
@@ -82,11 +87,19 @@ impl Clocks {
     /// The clock of a machine is so far off from now on.
     pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, during: SetWhile) {
         let Clock { settings, went_on } = self.0.entry(endpoint).or_default();
+        let has_started = went_on.1 == SetWhile::Starting && now_us <= went_on.0 + LOOK_US;
         // Until the node has looked at its clock, it is as if it had not gone on.
         let during = match (during, *went_on) {
-            (SetWhile::Running, (since_us, before)) if now_us <= since_us + LOOK_US => before,
+            (SetWhile::Running, (since_us, before))
+                if before != SetWhile::Starting && now_us <= since_us + LOOK_US =>
+            {
+                before
+            }
             _ => during,
         };
+        if during == SetWhile::Starting {
+            *went_on = (now_us, SetWhile::Starting);
+        }
         let last = settings.last().copied().unwrap_or_default();
         let step_ms = skew_ms - last.skew_ms;
         let in_doubt = now_us < last.believed_us;
@@ -104,6 +117,12 @@ impl Clocks {
         } else {
             last.believed_us.max(now_us)
         };
+        let seen = settings.iter().rev().find(|setting| setting.since_us + LOOK_US < now_us);
+        let seen = seen.copied().unwrap_or_default();
+        let is_one_step = settings.last().is_some_and(|last| now_us <= last.since_us + LOOK_US);
+        let is_jump = skew_ms - seen.skew_ms > JUMP_MS;
+        let together_ms =
+            is_one_step.then(|| if is_jump { seen.believed_at(now_us) } else { skew_ms });
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
@@ -112,6 +131,7 @@ impl Clocks {
         let unseen = is_stopped && skew_ms - last.seen_ms <= JUMP_MS;
         let may_be_a_step =
             unseen || if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
+        let may_be_a_step = may_be_a_step || has_started;
         settings.push(Setting {
             since_us: now_us,
             skew_ms,
@@ -121,6 +141,7 @@ impl Clocks {
             ahead_ms,
             suspended,
             may_be_a_step,
+            together_ms,
         });
     }
 
@@ -228,6 +249,31 @@ mod tests {
         }
         clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_when_its_process_has_just_started_may_be_believed() {
+        for (late_us, ahead_ms) in [(LOOK_US, DAY_MS), (LOOK_US + 1, 0)] {
+            let mut clocks = Clocks::default();
+            clocks.set(1_000_000, NODE, 0, SetWhile::Starting);
+            let set_us = 1_000_000 + late_us;
+            clocks.set(set_us, NODE, DAY_MS, SetWhile::Running);
+            assert!(clocks.was_in_doubt(NODE, set_us, set_us + 10), "it may have looked before");
+            assert_eq!(clocks.ahead_ms(NODE, set_us, set_us + 10), ahead_ms);
+        }
+    }
+
+    #[test]
+    fn two_settings_that_a_node_sees_together_are_one() {
+        for (late_us, ahead_ms) in [(LOOK_US, 11_000), (LOOK_US + 1, 1_000)] {
+            let mut clocks = Clocks::default();
+            clocks.set(0, NODE, 11_000, SetWhile::Starting);
+            clocks.set(1_000_000, NODE, 1_000, SetWhile::Running);
+            let set_us = 1_000_000 + late_us;
+            clocks.set(set_us, NODE, DAY_MS, SetWhile::Running);
+            // It may not know that the clock was set back.
+            assert_eq!(clocks.ahead_ms(NODE, set_us + 10, set_us + 20), ahead_ms);
+        }
     }
 
     #[test]

@@ -178,7 +178,9 @@ impl Leadership for SimLeadership {
 
     async fn resign(mut self: Box<Self>, successor: Option<&str>) {
         self.candidacy.successor = successor.map(str::to_owned);
-        let Self { candidacy, .. } = *self;
+        let Self { candidacy, _upkeep: upkeep, .. } = *self;
+        // Otherwise an answer that is under way would say that it leads for longer.
+        drop(upkeep);
         let link = candidacy.link.clone();
         link.world.lock().audit.lets_go(link.endpoint);
         drop(candidacy);
