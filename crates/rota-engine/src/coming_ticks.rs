@@ -12,7 +12,7 @@ use rota_store::{Store, StoreError};
 use rustc_hash::FxHashSet;
 use tokio::time::timeout;
 
-use crate::{prefetch, take::PREFETCH_WAIT};
+use crate::prefetch::{self, PREFETCH_WAIT};
 
 /// How long before a tick its id is read.
 const AHEAD: Millis = Millis(200);

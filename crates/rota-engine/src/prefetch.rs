@@ -1,7 +1,7 @@
 //! Reads what the core must know of the store before it decides: records of tasks that are not live, and
 //! owners of names. One call reads for many commands.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
@@ -17,6 +17,9 @@ use crate::{
     records::{self, Done, Found, Kind, Live, Owner, Spec, Tick},
     request::{Request, Submission},
 };
+
+/// Timeout of reads of the store, because the loop does nothing else meanwhile.
+pub(crate) const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Prefetched {

@@ -22,7 +22,7 @@ use crate::{
     inbox::{Budget, Sent},
     layout, log,
     planted::Planted,
-    prefetch::{self, Prefetched},
+    prefetch::{self, PREFETCH_WAIT, Prefetched},
     records::Done,
     request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
 };
@@ -36,8 +36,6 @@ const TAKEN_MAX: usize = 256;
 const TAKEN_COMMANDS_MAX: usize = 2_000;
 /// Time for applying requests in one go. The rest follows in the next.
 const APPLIED_FOR: Duration = Duration::from_millis(20);
-/// Timeout of reads of the store, because the loop does nothing else meanwhile.
-pub(crate) const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Coordinator<'_> {
     /// The budget for the next requests.

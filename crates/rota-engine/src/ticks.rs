@@ -11,10 +11,9 @@ use crate::{
     coordinator::Coordinator,
     layout,
     level::SCHEDULES,
-    prefetch::{self, Prefetched},
+    prefetch::{self, PREFETCH_WAIT, Prefetched},
     records::Tick,
     request::CommandResult,
-    take::PREFETCH_WAIT,
 };
 
 /// Pause after the owners of ids could not be read.

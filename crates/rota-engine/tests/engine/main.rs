@@ -16,6 +16,7 @@ mod schedules;
 mod search;
 mod sessions;
 mod support;
+mod tick_ids;
 mod totals;
 mod transfer;
 mod versions;
