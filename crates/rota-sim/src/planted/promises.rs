@@ -30,7 +30,7 @@ pub(super) const LIST: &[Find] = &[
     plain(P::KeepsOldDefinitions, 200_000, &[R::Dispatch]),
     plain(P::DropsTimers, 50_000, &[R::Rest]),
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
-    plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
+    plain(P::ListsLeaveOut, 500_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
     plain(P::CachesWithoutBound, 200_000, &[R::Memory]),
     when(P::TakesWithoutRoom, &[F::StoreStalls, F::ClientsFlood], 4_000_000, &[R::Memory]),
