@@ -348,6 +348,16 @@ impl Clockwork {
         panic!("the machine does not come to rest");
     }
 
+    /// Steps until no late tick is left, and lets the time pass that the pace of catching up asks for.
+    pub(super) fn catch_up(&mut self) {
+        for _ in 0..STEPS_MAX {
+            self.settle();
+            let Some(wait) = self.machine.schedules.wait(self.now.mono) else { return };
+            self.pass(wait.0);
+        }
+        panic!("the machine does not catch up");
+    }
+
     /// The leader is lost with its open step, and another takes over after some time.
     pub(super) fn crash(&mut self, landed: bool, down: u64) {
         if landed {

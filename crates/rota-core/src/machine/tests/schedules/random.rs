@@ -187,7 +187,7 @@ impl Life {
                 let nominal =
                     nominal.clone().unwrap_or_else(|| self.segments[&current].nominal.clone());
                 // All that is due is decided before, except for the last seconds.
-                self.clockwork.settle();
+                self.clockwork.catch_up();
                 self.clockwork.pass(1500);
                 self.put(&nominal, *rules, *max_runs, *expires);
             }
@@ -277,9 +277,9 @@ impl Life {
         let clockwork = &mut self.clockwork;
         let ahead = std::mem::take(&mut clockwork.ahead);
         clockwork.set_wall_by(-ahead.cast_signed());
-        clockwork.settle();
+        clockwork.catch_up();
         clockwork.pass(61_000);
-        clockwork.settle();
+        clockwork.catch_up();
         let schedule = name(SCHEDULE);
         let record = &clockwork.durable.schedules[&schedule];
         let state = &clockwork.durable.states[&schedule];
