@@ -5,7 +5,8 @@
 #
 # The program gets the payload of the task on standard input, and in its environment ROTA_TASK_ID, ROTA_QUEUE,
 # ROTA_KIND, ROTA_ATTEMPT, ROTA_LEASE_TOKEN (the fencing token), and of a schedule's task ROTA_SCHEDULE,
-# ROTA_NOMINAL_TIME, ROTA_PREVIOUS_TIME and ROTA_LAST_SUCCESS_TIME. TRACEPARENT is set if the task has a trace.
+# ROTA_NOMINAL_TIME, ROTA_PREVIOUS_TIME, ROTA_LAST_SUCCESS_TIME and ROTA_ACTUAL_TIME (the start of the attempt).
+# TRACEPARENT is set if the task has a trace.
 #
 # Exit code 0 completes the task. Its result is the standard output of the program: JSON if it is
 # JSON, text otherwise. Exit code 65 (EX_DATAERR) fails the task permanently. The exit code in ROTA_SNOOZE,
@@ -115,6 +116,7 @@ work() {
     variables=$(jq -r '.tasks[0] | {ROTA_TASK_ID: .id, ROTA_QUEUE: .queue, ROTA_KIND: .kind, ROTA_ATTEMPT: .attempt,
         ROTA_LEASE_TOKEN: .lease_token, ROTA_SCHEDULE: .tick.schedule, ROTA_NOMINAL_TIME: .tick.nominal_time,
         ROTA_PREVIOUS_TIME: .tick.previous_time, ROTA_LAST_SUCCESS_TIME: .tick.last_success_time,
+        ROTA_ACTUAL_TIME: (if .tick then now | todate else null end),
         TRACEPARENT: .traceparent} | to_entries[] | select(.value) | "\(.key)=\(.value)"' "$dir/lease")
     jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
     : >"$dir/why"
