@@ -19,6 +19,10 @@ def post(path, body):
     return json.load(urllib.request.urlopen(request))
 
 
+def get(path):
+    return json.load(urllib.request.urlopen(URL + path))
+
+
 def get_page(path):
     """The compressed body of a page, and the milliseconds until its end."""
     headers = {"accept": "text/html", "accept-encoding": "gzip"}

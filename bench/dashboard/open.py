@@ -6,14 +6,18 @@ Each page here is a thread that does what the script of the dashboard does: it l
 for its page when the page shows what has changed, at most once a second.
 
 1. Ten times, creates a task while one page is open, and prints how long it took until the page had it.
-2. In turns, measures the throughput with no page and with twenty open pages, and prints both and the ratio of their sums;
-   and the processor time of the server for each task. The clients that stand for browsers and for workers share the
-   machine with the server, so its own time says better what pages cost it.
+2. Beside one load that is as large as the machine takes, measures windows of four seconds with no page and with twenty open
+   pages, in turns. Prints what is left of the throughput, and the processor time of the server for each task. The
+   compaction of the store comes in bursts that pages have no part in, so its threads are not in that time. The pages here and
+   the workers share the machine with the server. The ratios are means of pairs, with two standard errors.
 3. While 1,000 tasks a second are created and run, measures the processor time of the server without and with twenty open
    pages, and prints the difference: what pages cost, without the noise of a machine that has no time left.
 """
 
+import contextlib
+import glob
 import gzip
+import math
 import os
 import re
 import statistics
@@ -25,8 +29,7 @@ import urllib.request
 
 import node
 
-ROUNDS = 10
-TASKS = 100_000
+PAIRS, WINDOW = 50, 4
 STEADY, STEADY_ROUNDS = 10, 4
 PAGES = ["/ui/", "/ui/tasks", "/ui/queues", "/ui/workers", "/ui/failures"]
 
@@ -63,13 +66,16 @@ class Page:
         with self.changed:
             return self.changed.wait_for(lambda: text in self.text, timeout=30)
 
-    def close(self):
-        self.over = True
-        # A change ends the read of the stream.
-        node.post("/v1/queues/other/pause", {})
-        node.post("/v1/queues/other/resume", {})
-        self.thread.join()
-        self.stream.close()
+
+def close(pages):
+    for page in pages:
+        page.over = True
+    # A change ends the reads of the streams.
+    node.post("/v1/queues/other/pause", {})
+    node.post("/v1/queues/other/resume", {})
+    for page in pages:
+        page.thread.join()
+        page.stream.close()
 
 
 def show_delay():
@@ -83,57 +89,75 @@ def show_delay():
         if not page.wait_for(name):
             sys.exit(f"the page does not show {name} after 30 s")
         times.append((time.perf_counter() - began) * 1000)
-    page.close()
+    close([page])
     print(f"from a change to the page: median {statistics.median(times):.0f} ms, most {max(times):.0f} ms")
 
 
 def server_seconds(server):
-    """Seconds of processor time that the server has used."""
-    with open(f"/proc/{server.pid}/stat") as stat:
-        user, system = stat.read().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    """Seconds of processor time that the server has used, and those of them that its store compacted its files."""
+    times = {True: 0, False: 0}
+    for thread in glob.glob(f"/proc/{server.pid}/task/*"):
+        # A thread can end meanwhile.
+        with contextlib.suppress(OSError), open(f"{thread}/comm") as comm, open(f"{thread}/schedstat") as used:
+            times[comm.read().startswith("fjall")] += int(used.read().split()[0]) / 1e9
+    return times[True] + times[False], times[True]
 
 
-def throughput(rota, server):
+def open_pages():
+    return [Page(PAGES[number % len(PAGES)]) for number in range(20)]
+
+
+def window(server):
     """Tasks a second, and microseconds of the server for each."""
-    before = server_seconds(server)
-    command = [rota, "bench", "throughput", "--url", node.URL, "--tasks", str(TASKS)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rate = float(re.search(r"tasks_per_second\s+([\d.]+)", text).group(1))
-    return rate, (server_seconds(server) - before) * 1e6 / TASKS
+    completed = lambda: sum(queue["completed_total"] for queue in node.get("/v1/queues")["queues"])
+    (all_before, compacting_before), before, began = server_seconds(server), completed(), time.monotonic()
+    time.sleep(WINDOW)
+    tasks, took = completed() - before, time.monotonic() - began
+    all_after, compacting_after = server_seconds(server)
+    used = (all_after - all_before) - (compacting_after - compacting_before)
+    return tasks / took, used * 1e6 / tasks
+
+
+def show_ratio(what, without, beside):
+    ratios = [math.log(with_pages / none) for none, with_pages in zip(without, beside)]
+    mean, error = statistics.mean(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
+    low, middle, high = (math.exp(mean + errors * error) for errors in (-2, 0, 2))
+    print(f"twenty open pages: {middle:.3f} ({low:.3f} to {high:.3f}) of the {what} without them")
 
 
 def show_cost(rota, server):
-    without, beside = [], []
-    throughput(rota, server)
-    for _ in range(ROUNDS):
-        without.append(throughput(rota, server))
-        pages = [Page(PAGES[number % len(PAGES)]) for number in range(20)]
-        began, before = time.monotonic(), sum(page.fetched for page in pages)
-        beside.append(throughput(rota, server))
-        asked = (sum(page.fetched for page in pages) - before) / (time.monotonic() - began)
-        print(
-            "no page {:.0f} tasks/s, {:.1f} us each; ".format(*without[-1])
-            + "twenty pages {:.0f} tasks/s, {:.1f} us each, ".format(*beside[-1])
-            + f"{asked:.1f} answers/s",
-            flush=True,
-        )
-        for page in pages:
-            page.close()
-    # Of all rounds together: throughput is tasks for the time that they took.
-    for at, what, mean in [
-        (0, "throughput", statistics.harmonic_mean),
-        (1, "processor time of the server for a task", statistics.mean),
-    ]:
-        ratio = mean([one[at] for one in beside]) / mean([one[at] for one in without])
-        print(f"twenty open pages: {ratio:.3f} of the {what} without them")
+    command = [rota, "bench", "throughput", "--url", node.URL, "--tasks", "1000000000"]
+    load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(10)
+        without, beside, asked = [], [], 0
+        for pair in range(PAIRS):
+            # What comes first changes, because the store grows.
+            for has_pages in [False, True] if pair % 2 == 0 else [True, False]:
+                if has_pages:
+                    pages = open_pages()
+                    # All pages ask at the beginning.
+                    time.sleep(1.5)
+                    asked -= sum(page.fetched for page in pages)
+                    beside.append(window(server))
+                    asked += sum(page.fetched for page in pages)
+                    close(pages)
+                else:
+                    without.append(window(server))
+    finally:
+        load.terminate()
+        load.wait()
+    for at, what in enumerate(["throughput", "processor time of the server for a task"]):
+        print(f"without pages: {statistics.mean(one[at] for one in without):.1f} {['tasks/s', 'us'][at]}")
+        show_ratio(what, [one[at] for one in without], [one[at] for one in beside])
+    print(f"{asked / PAIRS / WINDOW:.1f} answers/s", flush=True)
 
 
 def share_of_time(server):
     """Processors that the server keeps busy."""
-    began, before = time.monotonic(), server_seconds(server)
+    began, before = time.monotonic(), server_seconds(server)[0]
     time.sleep(STEADY)
-    return (server_seconds(server) - before) / (time.monotonic() - began)
+    return (server_seconds(server)[0] - before) / (time.monotonic() - began)
 
 
 def show_steady_cost(rota, server):
@@ -144,12 +168,11 @@ def show_steady_cost(rota, server):
         without, beside, asked = [], [], []
         for _ in range(STEADY_ROUNDS):
             without.append(share_of_time(server))
-            pages = [Page(PAGES[number % len(PAGES)]) for number in range(20)]
+            pages = open_pages()
             before = sum(page.fetched for page in pages)
             beside.append(share_of_time(server))
             asked.append((sum(page.fetched for page in pages) - before) / STEADY)
-            for page in pages:
-                page.close()
+            close(pages)
     finally:
         load.terminate()
         load.wait()

@@ -1,7 +1,7 @@
 //! Counts of the tasks of a filter by status. Beside many ended tasks a count costs the leader milliseconds, so they are
 //! [kept](crate::kept).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, num::NonZero, thread::available_parallelism};
 
 use futures_util::future::join_all;
 use rota_proto::{
@@ -12,7 +12,7 @@ use rota_proto::{
 
 use crate::{
     api::Api,
-    kept::{AskAgain, Kept},
+    kept::{AskAgain, Budget, Kept},
     link,
     parts::count,
 };
@@ -45,17 +45,15 @@ impl HowMany {
 /// The numbers of a filter by status. A status that could not be counted is not there.
 pub(crate) type ByStatus = HashMap<TaskStatus, HowMany>;
 
-/// The counts that a node keeps. They cost the leader at most a hundredth of a core for each filter that is shown.
+/// The counts that a node keeps.
 #[derive(Debug)]
 pub(crate) struct Counts(Kept<ByStatus>);
 
-impl Default for Counts {
-    fn default() -> Self {
-        Self(Kept::new(100, 64))
-    }
-}
-
 impl Counts {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self(Kept::new(budget, 64))
+    }
+
     /// Counts the tasks that match a filter in each of these statuses, whatever statuses the filter has.
     pub(crate) async fn of(
         &self,
@@ -73,7 +71,10 @@ impl Counts {
             // What could not be counted can be counted soon.
             if counts.len() == statuses.len() { Ok(counts) } else { Err(counts) }
         };
-        self.0.or_ask(again, question, count).await.unwrap_or_else(|some| some)
+        // The statuses are counted at the same time.
+        let cores = available_parallelism().map_or(1, NonZero::get).min(statuses.len());
+        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+        self.0.or_ask(again, question, cores, count).await.unwrap_or_else(|some| some)
     }
 
     /// Forgets the counts, after a change.
@@ -117,7 +118,7 @@ mod tests {
     async fn a_count_is_asked_for_once_by_all_pages_of_a_filter() {
         let answer = CountTasksResponse { count: 1200, at_least: true, examined: 1200 };
         let fake = Fake::default().with("CountTasks", &answer);
-        let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
+        let (counts, visit) = (Counts::new(Budget::default()), fake.visit("tasks", ""));
         for _ in 0..3 {
             let found = counts.of(&visit.api, &visit.again, &filter("a/b"), &ASKED).await;
             assert_eq!(found[&TaskStatus::Failed].short(), "1,000+");
@@ -157,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_count_that_fails_is_not_kept() {
         let fake = Fake::default().refusing("CountTasks", Status::unavailable("no leader"));
-        let (counts, visit) = (Counts::default(), fake.visit("tasks", ""));
+        let (counts, visit) = (Counts::new(Budget::default()), fake.visit("tasks", ""));
         assert_eq!(
             counts.of(&visit.api, &visit.again, &filter("q"), &ASKED).await,
             ByStatus::new()

@@ -1,5 +1,5 @@
 //! Answers of the API that are kept for many times as long as they took, so that the pages that ask for them, however
-//! many they are, cost the leader at most a small share of a core.
+//! many and different they are, together cost the leader at most a small share of a core.
 //!
 //! While one page asks anew, the others go on with what is kept. A page that was told what is kept knows
 //! [when to ask again](AskAgain).
@@ -13,9 +13,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An answer is kept for so long, or for a share of the time that it took, within these bounds.
+/// All answers that a node keeps together cost the leader one part of a core in so many.
+const PARTS: u32 = 50;
+/// An answer is kept until its cost is paid for, within these bounds.
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(60);
+/// No answer pays for more of those before it than this. Otherwise somebody who looks at many filters would let the numbers
+/// on all pages grow old.
+const DEBT_MOST: Duration = Duration::from_secs(10);
+
+/// Says how long answers are kept, by what all of them cost: a leaky bucket. Clones are of one budget.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Budget {
+    /// When all answers so far are paid for.
+    paid_at: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Budget {
+    /// How long an answer is kept that cost the leader this time of a core.
+    fn pay(&self, cost: Duration, now: Instant) -> Duration {
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let debt = paid_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let own = cost * PARTS;
+        *paid_at = Some(now + (debt + own).min(MOST));
+        (debt.min(DEBT_MOST) + own).clamp(LEAST, MOST)
+    }
+}
 
 /// When a page has to ask again, because it shows answers that are older than its request. Clones are of one page.
 #[derive(Debug, Clone)]
@@ -63,21 +86,20 @@ struct Answers<T> {
 /// The answers that a node keeps.
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
-    /// An answer is kept for so many times the time that it took.
-    times: u32,
+    budget: Budget,
     /// Questions whose answers are kept. The answers to more are asked for by every page.
     questions: usize,
     answers: Mutex<Answers<T>>,
 }
 
 impl<T: Clone> Kept<T> {
-    pub(crate) fn new(times: u32, questions: usize) -> Self {
+    pub(crate) fn new(budget: Budget, questions: usize) -> Self {
         let none = Answers { of: HashMap::new(), last: 0, forgotten: 0 };
-        Self { times, questions, answers: Mutex::new(none) }
+        Self { budget, questions, answers: Mutex::new(none) }
     }
 
-    /// The answer that is kept for a question, or else the one that `ask` gives. Answers never go back: an older one that
-    /// comes late is not told where a newer one is known.
+    /// The answer that is kept for a question, or else the one that `ask` gives, which keeps at most so many cores busy.
+    /// Answers never go back: an older one that comes late is not told where a newer one is known.
     ///
     /// # Errors
     /// The error of `ask`, after which nothing older is kept.
@@ -85,6 +107,7 @@ impl<T: Clone> Kept<T> {
         &self,
         again: &AskAgain,
         question: String,
+        cores: u32,
         ask: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let started = Instant::now();
@@ -104,7 +127,7 @@ impl<T: Clone> Kept<T> {
                     return Ok(newer.value.clone());
                 }
                 if number > kept.forgotten {
-                    let until = started + (started.elapsed() * self.times).clamp(LEAST, MOST);
+                    let until = started + self.budget.pay(started.elapsed() * cores, started);
                     let answer = Answer { number, until, value: value.clone() };
                     self.keep(&mut kept, question, answer, started);
                 }
@@ -166,10 +189,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_kept() {
-        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
+        let (kept, again) =
+            (Kept::new(Budget::default(), QUESTIONS), AskAgain::new(Duration::ZERO));
         let asked = &Cell::new(0);
         let ask = |answer: Result<u8, &'static str>| {
-            kept.or_ask(&again, "q".to_owned(), async move {
+            kept.or_ask(&again, "q".to_owned(), 1, async move {
                 asked.set(asked.get() + 1);
                 answer
             })
@@ -186,12 +210,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_page_asks_anew_and_the_others_do_not_wait() {
-        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
-        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer)));
+        let (kept, again) =
+            (Kept::new(Budget::default(), QUESTIONS), AskAgain::new(Duration::ZERO));
+        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), 1, ready(Ok::<_, ()>(answer)));
         assert_eq!(ask(1).await, Ok(1));
         kept.lock().of.get_mut("q").expect("kept").until = Instant::now();
         let (answer, comes) = oneshot::channel();
-        let asking = kept.or_ask(&again, "q".to_owned(), comes);
+        let asking = kept.or_ask(&again, "q".to_owned(), 1, comes);
         let others = async {
             for _ in 0..3 {
                 assert_eq!(ask(3).await, Ok(1));
@@ -204,10 +229,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_answer_that_comes_late_takes_the_place_of_no_newer_one() {
-        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
-        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer)));
+        let (kept, again) =
+            (Kept::new(Budget::default(), QUESTIONS), AskAgain::new(Duration::ZERO));
+        let ask = |answer: u8| kept.or_ask(&again, "q".to_owned(), 1, ready(Ok::<_, ()>(answer)));
         let (answer, comes) = oneshot::channel();
-        let slow = kept.or_ask(&again, "q".to_owned(), comes);
+        let slow = kept.or_ask(&again, "q".to_owned(), 1, comes);
         let others = async {
             kept.forget();
             assert_eq!(ask(2).await, Ok(2));
@@ -219,7 +245,7 @@ mod tests {
 
         kept.forget();
         let (answer, comes) = oneshot::channel();
-        let slow = kept.or_ask(&again, "q".to_owned(), comes);
+        let slow = kept.or_ask(&again, "q".to_owned(), 1, comes);
         let change = async {
             kept.forget();
             answer.send(3).expect("it is waited for");
@@ -230,10 +256,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_knows_when_to_ask_again() {
-        let kept = Kept::new(100, QUESTIONS);
+        let kept = Kept::new(Budget::default(), QUESTIONS);
         let ask = async |answer: u8| {
             let again = AskAgain::new(Duration::ZERO);
-            let told = kept.or_ask(&again, "q".to_owned(), ready(Ok::<_, ()>(answer))).await;
+            let told = kept.or_ask(&again, "q".to_owned(), 1, ready(Ok::<_, ()>(answer))).await;
             (told, again.millis())
         };
         assert_eq!(ask(1).await, (Ok(1), None), "it is new");
@@ -242,6 +268,46 @@ mod tests {
         assert!(millis.is_some_and(|millis| (1..=1001).contains(&millis)), "{millis:?}");
         kept.forget();
         assert_eq!(ask(2).await, (Ok(2), None), "a change was made");
+    }
+
+    #[test]
+    fn all_answers_together_cost_a_small_share_of_a_core() {
+        let parts = f64::from(PARTS);
+        for (costs, most) in [
+            (&[1][..], 1.0 / parts),
+            (&[40], 1.0 / parts),
+            (&[10, 10, 30, 40], 1.0 / parts),
+            (&[1, 500], 1.0 / parts),
+            // More than the debt that an answer pays for.
+            (&[10; 40], 2.0 / parts),
+        ] {
+            let (budget, began) = (Budget::default(), Instant::now());
+            let end = began + Duration::from_secs(3600);
+            let (mut until, mut spent) = (vec![began; costs.len()], Duration::ZERO);
+            // Each is asked for again as soon as it is not kept any more.
+            while let Some(at) =
+                (0..costs.len()).min_by_key(|at| until[*at]).filter(|at| until[*at] < end)
+            {
+                let cost = Duration::from_millis(costs[at]);
+                let kept = budget.pay(cost, until[at]);
+                assert!((LEAST..=MOST).contains(&kept), "{costs:?}");
+                spent += cost;
+                until[at] += kept;
+            }
+            let share = spent.as_secs_f64() / 3600.0;
+            assert!(share < most * 1.01, "{costs:?} cost {share} of a core");
+        }
+    }
+
+    #[test]
+    fn a_look_at_many_filters_lets_no_number_grow_old() {
+        let (budget, now) = (Budget::default(), Instant::now());
+        for _ in 0..1000 {
+            budget.pay(Duration::from_millis(40), now);
+        }
+        let kept = budget.pay(Duration::from_millis(1), now);
+        assert_eq!(kept, DEBT_MOST + Duration::from_millis(1) * PARTS);
+        assert_eq!(budget.pay(Duration::from_secs(9), now), MOST);
     }
 
     #[test]
@@ -258,9 +324,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_memory_is_bounded() {
-        let (kept, again) = (Kept::new(100, QUESTIONS), AskAgain::new(Duration::ZERO));
+        let (kept, again) =
+            (Kept::new(Budget::default(), QUESTIONS), AskAgain::new(Duration::ZERO));
         for number in 0..QUESTIONS * 2 {
-            kept.or_ask(&again, number.to_string(), ready(Ok::<_, ()>(number)))
+            kept.or_ask(&again, number.to_string(), 1, ready(Ok::<_, ()>(number)))
                 .await
                 .expect("an answer");
         }

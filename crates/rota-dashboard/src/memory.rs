@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use rota_proto::v1::{FailureGroup, ListFailuresResponse, Schedule};
 
-use crate::{counts::Counts, kept::Kept, pulse::Pulse};
+use crate::{
+    counts::Counts,
+    kept::{Budget, Kept},
+    pulse::Pulse,
+};
 
 /// Stands for the id of a trace in [`Options::trace_url`](crate::Options::trace_url).
 pub const TRACE_ID: &str = "{trace_id}";
@@ -25,7 +29,7 @@ pub(crate) struct Memory {
     pub(crate) counts: Counts,
     /// The groups of recent failures of the first page.
     pub(crate) recent_failures: Kept<Vec<FailureGroup>>,
-    /// The groups of the page of failures, which is up to date within a second: at most a thirtieth of a core each.
+    /// The groups of the page of failures.
     pub(crate) failures: Kept<Arc<ListFailuresResponse>>,
     /// The schedules that need attention.
     pub(crate) schedules: Kept<Arc<SchedulesSeen>>,
@@ -36,11 +40,12 @@ pub(crate) struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
+        let budget = Budget::default();
         Self {
-            counts: Counts::default(),
-            recent_failures: Kept::new(100, 64),
-            failures: Kept::new(30, 8),
-            schedules: Kept::new(100, 64),
+            counts: Counts::new(budget.clone()),
+            recent_failures: Kept::new(budget.clone(), 64),
+            failures: Kept::new(budget.clone(), 8),
+            schedules: Kept::new(budget, 64),
             pulse: Pulse::default(),
             trace_url: None,
         }

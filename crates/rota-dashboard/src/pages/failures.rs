@@ -60,7 +60,7 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
         list.map(|list| Arc::new(list.into_inner()))
     };
     let question = visit.api.question(&visit.here());
-    let list = visit.memory.failures.or_ask(&visit.again, question, ask).await?;
+    let list = visit.memory.failures.or_ask(&visit.again, question, 1, ask).await?;
     Ok(View::new("Failures", "failures", page(visit, state, &list)))
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn recent(visit: &Visit) -> Result<Vec<FailureGroup>, Status> {
         list.map(|list| list.into_inner().groups)
     };
     let question = visit.api.question("recent");
-    visit.memory.recent_failures.or_ask(&visit.again, question, ask).await
+    visit.memory.recent_failures.or_ask(&visit.again, question, 1, ask).await
 }
 
 /// A group as something that needs attention.

@@ -43,7 +43,7 @@ const MISSED: Duration = Duration::from_secs(24 * 3600);
 pub(in crate::pages) async fn read(visit: &Visit) -> Result<Arc<SchedulesSeen>, Status> {
     let question = visit.api.question("attention");
     let look = async { look(visit).await.map(Arc::new) };
-    visit.memory.schedules.or_ask(&visit.again, question, look).await
+    visit.memory.schedules.or_ask(&visit.again, question, 1, look).await
 }
 
 async fn look(visit: &Visit) -> Result<SchedulesSeen, Status> {
