@@ -25,7 +25,7 @@ use crate::{
 /// Tasks on a page.
 const PAGE: u32 = 50;
 /// Time for one page of a search. What is not found by then is for the next page.
-const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 80_000_000 };
+const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 50_000_000 };
 
 /// The parameters of the page.
 #[derive(Debug, Default)]
