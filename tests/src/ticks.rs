@@ -80,13 +80,7 @@ pub fn judge(history: &[Revision], told: &Told, end_s: i64) -> Verdict {
         let mut written: BTreeMap<_, _> =
             schedule.ticks.iter().map(|(first, ticks)| (*first, as_told(*ticks))).collect();
         let mut told = told.get(name).cloned().unwrap_or_default();
-        // A paused schedule writes its last record, and goes on with it, after it was told.
-        for records in [&mut written, &mut told] {
-            records
-                .last_entry()
-                .filter(|last| last.get().outcome != FIRED)
-                .map(OccupiedEntry::remove);
-        }
+        without_those_after_telling(&mut written, &mut told);
         if written != told {
             let differs = written.iter().find(|(first, ticks)| told.get(first) != Some(ticks));
             let what =
@@ -96,6 +90,25 @@ pub fn judge(history: &[Revision], told: &Told, end_s: i64) -> Verdict {
     }
     verdict.schedules = schedules.len();
     verdict
+}
+
+/// Takes out what a paused schedule may write after its ticks were told: a longer last record, or one more.
+fn without_those_after_telling(
+    written: &mut BTreeMap<i64, Ticks>,
+    told: &mut BTreeMap<i64, Ticks>,
+) {
+    let last_told = told.keys().next_back().copied();
+    let is_later = |first: &i64| last_told.is_none_or(|last| *first > last);
+    if let Some(last) = written.last_entry().filter(|last| is_later(last.key())) {
+        take_if_not_fired(last);
+    }
+    for records in [written, told] {
+        records.last_entry().and_then(take_if_not_fired);
+    }
+}
+
+fn take_if_not_fired(last: OccupiedEntry<'_, i64, Ticks>) -> Option<Ticks> {
+    (last.get().outcome != FIRED).then(|| last.remove())
 }
 
 /// Without what is not told.
@@ -265,6 +278,32 @@ mod tests {
         assert_eq!((verdict.schedules, verdict.ticks, verdict.fired), (1, 8, 3));
         assert_eq!(text_of(1_772_953_200_000), "2026-03-08T07:00:00Z");
         assert_eq!(text_of(951_782_400_000), "2000-02-29T00:00:00Z");
+    }
+
+    #[test]
+    fn a_paused_schedule_may_write_one_more_record_after_it_was_told() {
+        let skipped = |second: i64| {
+            let at_ms = BEGAN + second * SECOND_MS;
+            let ticks = Ticks { outcome: 0, task: None, first_ms: at_ms, last_ms: at_ms, count: 1 };
+            (at_ms, ticks)
+        };
+        let longer = |(first_ms, ticks): (i64, Ticks)| {
+            (first_ms, Ticks { last_ms: ticks.last_ms + SECOND_MS, count: 2, ..ticks })
+        };
+        let agree = |mut written: BTreeMap<_, _>, mut told: BTreeMap<_, _>| {
+            without_those_after_telling(&mut written, &mut told);
+            written == told
+        };
+        let told = BTreeMap::from([skipped(1), skipped(3)]);
+        assert!(agree(told.clone(), told.clone()));
+        assert!(agree(BTreeMap::from([skipped(1), longer(skipped(3))]), told.clone()));
+        assert!(agree(BTreeMap::from([skipped(1), skipped(3), skipped(5)]), told.clone()));
+        let two = BTreeMap::from([skipped(1), skipped(3), skipped(5), skipped(7)]);
+        assert!(!agree(two, told.clone()));
+        assert!(!agree(BTreeMap::from([longer(skipped(1)), skipped(3)]), told.clone()));
+        let (at_ms, ticks) = skipped(5);
+        let fired = (at_ms, Ticks { outcome: FIRED, ..ticks });
+        assert!(!agree(BTreeMap::from([skipped(1), skipped(3), fired]), told));
     }
 
     #[test]
