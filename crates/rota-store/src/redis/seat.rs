@@ -110,8 +110,13 @@ pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<T
     let mut next = || parts.next().unwrap_or(Value::Nil);
     match answer::text(next())?.as_str() {
         "taken" => {
-            // A former master that lives on has no replicas. Who led there would refuse what it does not know.
-            if let Err(fault) = connected.replicated(options, patience).await {
+            // A former master that stood still gives out the seat as well, until it hears of the failover. It has no
+            // replicas. Who led there would refuse what it does not know, and what it acknowledged would be lost.
+            let checks = async {
+                connected.replicated(options, patience).await?;
+                shared.server.check_term(&connected).await
+            };
+            if let Err(fault) = checks.await {
                 let why = format!("the seat was not taken: {}", fault.reason());
                 let fault = Fault::Refused(why);
                 shared.control.failed(&connected, &fault).await;

@@ -8,6 +8,7 @@ mod certificates;
 mod conformance;
 #[path = "../shared/elections.rs"]
 mod elections;
+mod former;
 mod limits;
 mod losses;
 #[path = "../shared/node.rs"]
