@@ -52,6 +52,8 @@ pub struct Loss {
     pub batches: Vec<Revision>,
     /// The most that a node tells.
     pub told: u64,
+    /// When that was found out, in milliseconds since 1970.
+    pub found_at: i64,
 }
 
 /// What the head says.

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::TcpListener,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -27,7 +28,7 @@ use crate::{
     process::{LOOK, PATIENCE},
     recorder,
     store::redis::{self, Value, ask},
-    users::Complaint,
+    users::{Complaint, now_ms},
 };
 
 /// A batch that was on its way when the master died may be in its file, and nobody has heard of it. Whether nodes have is
@@ -94,7 +95,7 @@ impl Before {
         let told = self.hear(cluster, batches.len() as u64).await;
         if !batches.is_empty() {
             println!("    {} batches were lost; the nodes tell of {told}", batches.len());
-            cluster.losses.push(Loss { batches, told });
+            cluster.losses.push(Loss { batches, told, found_at: now_ms() });
         }
     }
 
@@ -264,6 +265,8 @@ pub fn recurring<'a>(
 pub struct Losses {
     /// Tasks that a lost batch wrote, by the ids of Rota and of clients.
     tasks: BTreeSet<String>,
+    /// When there may have been two masters: from the first lost batch until the loss was found, in milliseconds since 1970.
+    spans: Vec<RangeInclusive<i64>>,
     /// Lost batches.
     pub batches: usize,
     /// Times.
@@ -278,7 +281,8 @@ impl Losses {
     pub fn new(losses: &[Loss], dropped: &[Vec<Revision>], acks: &[Ack]) -> Self {
         let mut all = Self { times: losses.len(), ..Self::default() };
         let acknowledged: BTreeSet<_> = acks.iter().map(|ack| ack.id.as_str()).collect();
-        for Loss { batches, told } in losses {
+        for Loss { batches, told, found_at } in losses {
+            all.spans.extend(batches.first().map(|first| first.at..=*found_at));
             all.batches += batches.len();
             let told = usize::try_from(*told).unwrap_or(usize::MAX);
             let untold = batches.iter().skip(told).flat_map(|batch| &batch.created);
@@ -295,6 +299,7 @@ impl Losses {
     /// Nothing that was acknowledged may be lost, whatever was.
     pub fn excuse_nothing(&mut self) {
         self.tasks.clear();
+        self.spans.clear();
     }
 
     /// Whether what the judge of the record found may be because of that.
@@ -319,12 +324,14 @@ impl Losses {
         matches!(fault, Fault::Told(task) | Fault::Overlap(_, task) if self.tasks.contains(task))
     }
 
-    /// The same of what a user complains of.
+    /// The same of what a user complains of, and when it was told. A former master serves what it has until its leader hears
+    /// of the failover, so what was acknowledged by the other one is not there for that while.
     #[must_use]
-    pub fn excuse_complaint(&self, complaint: &Complaint) -> bool {
+    pub fn excuse_complaint(&self, complaint: &Complaint, at: Option<i64>) -> bool {
         let (Complaint::NotFound(id) | Complaint::Changed(id, ..) | Complaint::EndedAs(id, _)) =
             complaint;
-        self.tasks.contains(id)
+        let in_span = |at: i64| self.spans.iter().any(|span| span.contains(&at));
+        self.tasks.contains(id) || at.is_some_and(in_span)
     }
 }
 
@@ -354,5 +361,23 @@ mod tests {
         assert_eq!(found(&[3, 4, 8, 10], &[&[5, 6, 7, 9]]), [Fault::Recurs(8)]);
         // What is written between two losses is larger than the first and smaller than the second.
         assert_eq!(found(&[4, 20, 40], &[&[5, 6], &[30, 31]]), []);
+    }
+
+    #[test]
+    fn a_complaint_is_excused_by_what_was_lost_and_while_there_may_have_been_two_masters() {
+        let lost = |ids: &[&str]| Revision {
+            at: 100,
+            ids: ids.iter().map(ToString::to_string).collect(),
+            ..Revision::default()
+        };
+        let loss = Loss { batches: vec![lost(&["a"])], told: 1, found_at: 200 };
+        let losses = Losses::new(&[loss], &[], &[]);
+        let excused = |id: &str, at| losses.excuse_complaint(&Complaint::NotFound(id.into()), at);
+        assert!(excused("a", None) && excused("a", Some(300)));
+        assert!(excused("b", Some(100)) && excused("b", Some(200)));
+        assert!(!excused("b", None) && !excused("b", Some(99)) && !excused("b", Some(201)));
+        let mut strict = losses.clone();
+        strict.excuse_nothing();
+        assert!(!strict.excuse_complaint(&Complaint::NotFound("b".into()), Some(150)));
     }
 }

@@ -73,8 +73,8 @@ impl Report {
         let read = read.map(|fault| (of_written(fault), format!("{fault:?}")));
         let mut breaches: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let told = experience.complaints.iter();
-        let told = told.filter(|complaint| !losses.excuse_complaint(complaint));
-        let told = told.map(|complaint| (of_told(complaint), format!("{complaint:?}")));
+        let told = told.filter(|(complaint, at)| !losses.excuse_complaint(complaint, *at));
+        let told = told.map(|(complaint, _)| (of_told(complaint), format!("{complaint:?}")));
         let untold = losses.untold.iter();
         let untold =
             untold.map(|task| (Promise::Told, format!("{task} was lost, and nobody knows")));

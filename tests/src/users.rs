@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rota_client::{
@@ -53,8 +53,8 @@ type Book = BTreeMap<String, Option<TaskStatus>>;
 /// What became of the users' tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Experience {
-    /// What they complain of.
-    pub complaints: Vec<Complaint>,
+    /// What they complain of, and when they were told it, in milliseconds since 1970. Without a time it is so in the end.
+    pub complaints: Vec<(Complaint, Option<i64>)>,
     /// How their tasks ended, as they were told.
     pub book: Book,
 }
@@ -72,9 +72,10 @@ impl Experience {
             records.iter().map(|record| (&record.id, record.status)).collect();
         for (id, told) in &self.book {
             match (ended.get(id), told) {
-                (None, _) => self.complaints.push(Complaint::NotFound(id.clone())),
+                (None, _) => self.complaints.push((Complaint::NotFound(id.clone()), None)),
                 (Some(status), Some(told)) if status != told => {
-                    self.complaints.push(Complaint::Changed(id.clone(), *told, *status));
+                    let changed = Complaint::Changed(id.clone(), *told, *status);
+                    self.complaints.push((changed, None));
                 }
                 _ => {}
             }
@@ -106,6 +107,12 @@ pub async fn cancel_again(client: &Client) {
         let Some(next) = page.next_page_token else { return };
         request.page_token = next;
     }
+}
+
+/// Milliseconds since 1970 by the clock of this process.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a date");
+    i64::try_from(now.as_millis()).expect("a date")
 }
 
 /// Users at work, until they are told to stop.
@@ -197,7 +204,7 @@ impl User {
         });
         let status = status.await;
         if status != TaskStatus::Cancelled {
-            self.experience.complaints.push(Complaint::EndedAs(id, status));
+            self.complain(Complaint::EndedAs(id, status));
         }
     }
 
@@ -215,7 +222,7 @@ impl User {
                 .await;
         }
         if status != TaskStatus::Completed {
-            self.experience.complaints.push(Complaint::EndedAs(id, status));
+            self.complain(Complaint::EndedAs(id, status));
         }
     }
 
@@ -248,7 +255,7 @@ impl User {
         let client = self.client.clone();
         let seen = until_known(|| client.get_task(id)).await;
         if seen.is_none() {
-            self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
+            self.complain(Complaint::NotFound(id.to_owned()));
         }
         seen
     }
@@ -260,7 +267,7 @@ impl User {
         if let Some(status) = status {
             self.experience.book.insert(id.to_owned(), Some(status));
         } else {
-            self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
+            self.complain(Complaint::NotFound(id.to_owned()));
         }
         status
     }
@@ -278,9 +285,13 @@ impl User {
         let known = self.experience.book[id];
         let Some(seen) = self.seen(id).await else { return };
         let changed = known.filter(|known| *known != seen.status());
-        let complaint =
-            changed.map(|known| Complaint::Changed(id.to_owned(), known, seen.status()));
-        self.experience.complaints.extend(complaint);
+        if let Some(known) = changed {
+            self.complain(Complaint::Changed(id.to_owned(), known, seen.status()));
+        }
+    }
+
+    fn complain(&mut self, complaint: Complaint) {
+        self.experience.complaints.push((complaint, Some(now_ms())));
     }
 }
 
@@ -336,7 +347,7 @@ mod tests {
             TaskStatus::Cancelled,
             TaskStatus::Completed,
         );
-        let expected = [changed, Complaint::NotFound("retried-3".to_owned())];
-        assert_eq!(experience.complaints, expected);
+        let not_found = Complaint::NotFound("retried-3".to_owned());
+        assert_eq!(experience.complaints, [(changed, None), (not_found, None)]);
     }
 }
