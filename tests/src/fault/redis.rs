@@ -18,14 +18,17 @@ use super::{
 use crate::{
     cluster::Cluster,
     process::{LOOK, PATIENCE},
-    store::redis,
+    store::{Backend, redis},
     users,
 };
 
-/// How long a blocked server does nothing else.
+/// How long a blocked server does nothing else: longer than Sentinel waits for an answer.
 const BLOCKED: Duration = Duration::from_millis(2500);
-/// Rounds of an empty loop in Lua that take about as long.
-const LOOPS: u64 = 250_000_000;
+/// The same where commits wait for a replica: shorter than Sentinel waits. A failover of a master that lives on loses what only
+/// replicas confirm that still follow it.
+const BLOCKED_SHORTLY: Duration = Duration::from_millis(1200);
+/// Rounds of an empty loop in Lua that take about a millisecond.
+const LOOPS_PER_MS: u128 = 100_000;
 /// What is cut off the end of a file at most, and at least: some batches.
 const CUT_BYTES: std::ops::Range<u64> = 10_000..200_000;
 /// The begin of a command that was not written to its end.
@@ -153,8 +156,12 @@ pub(super) async fn cut_file(cluster: &mut Cluster, random: &mut fastrand::Rng) 
 pub(super) async fn block(cluster: &mut Cluster, random: &mut fastrand::Rng) {
     let server = cluster.store.address(cluster.store.leader().await);
     let mut connection = redis::Connection::to(&server).await.expect("the master");
-    let seconds = BLOCKED.as_secs_f64().to_string();
-    let script = format!("for i = 1, {LOOPS} do end return 1");
+    let time = match cluster.store.backend {
+        Backend::ReplicatedRedis => BLOCKED_SHORTLY,
+        _ => BLOCKED,
+    };
+    let seconds = time.as_secs_f64().to_string();
+    let script = format!("for i = 1, {} do end return 1", time.as_millis() * LOOPS_PER_MS);
     let command =
         if random.bool() { vec!["DEBUG", "SLEEP", &seconds] } else { vec!["EVAL", &script, "0"] };
     let blocked = Instant::now();
