@@ -103,6 +103,14 @@ pub(crate) fn contexts() -> ArgValueCompleter {
     })
 }
 
+/// Output formats.
+pub(crate) fn formats() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let words = output::Asked::WORDS.iter();
+        candidates(words.map(|word| ((*word).to_owned(), String::new())).collect(), current)
+    })
+}
+
 /// Statuses of tasks.
 pub(crate) fn statuses() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {

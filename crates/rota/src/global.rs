@@ -26,11 +26,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ROTA_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Cluster, by its name in `rota context list` [default: that of `rota context use`] [env: ROTA_CONTEXT].
-    #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new(), add = crate::complete::contexts())]
     pub(crate) context: Option<String>,
     /// Output format: table, wide (all columns), json, jsonl (one object on each line), yaml, or template=TEXT, such as
     /// template='{{ id }}', or template=@FILE.
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", add = crate::complete::formats())]
     pub(crate) output: Asked,
     /// Colour the output: always, never, or auto (on a terminal, unless NO_COLOR is set).
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]

@@ -203,8 +203,19 @@ pub(super) fn news(task: &Task) -> Option<News> {
     let waiting = task.waiting.as_ref()?;
     let error = task.error.as_ref().filter(|_| waiting.reason() == waiting::Reason::BackingOff);
     let why = error.map(|error| format!(" ({})", text::line(&error.message)));
+    let why = why.or_else(|| remedy(task, waiting.reason()));
     let text = format!("{}: {}{}", task.id, waiting.message, why.unwrap_or_default());
     Some(News { attempt: task.attempt, reason: waiting.reason(), text })
+}
+
+/// How to get a worker for a kind that Rota itself can run.
+fn remedy(task: &Task, reason: waiting::Reason) -> Option<String> {
+    let command = match (reason, task.kind.as_str()) {
+        (waiting::Reason::NoWorker, "command") => "rota worker --allow-command",
+        (waiting::Reason::NoWorker, "http") => "rota worker",
+        _ => return None,
+    };
+    Some(format!(" (`{command}` starts one)"))
 }
 
 /// A line to print.
@@ -264,6 +275,11 @@ mod tests {
         assert_eq!(first.text, "t: attempt 1 failed; next attempt at noon (exit code 3)");
         assert_eq!(Some(first.clone()), news(&waits(1, "attempt 1 failed; next attempt later")));
         assert_ne!(Some(first), news(&waits(2, "attempt 2 failed")));
+        let mut unserved = waits(0, "no worker");
+        unserved.kind = "command".to_owned();
+        unserved.waiting.as_mut().expect("it waits").set_reason(waiting::Reason::NoWorker);
+        let first = news(&unserved).expect("news");
+        assert_eq!(first.text, "t: no worker (`rota worker --allow-command` starts one)");
         let mut running = waits(1, "");
         running.waiting = None;
         assert_eq!(news(&running), None);

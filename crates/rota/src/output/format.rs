@@ -41,6 +41,11 @@ pub(crate) struct Asked {
     template: String,
 }
 
+impl Asked {
+    /// How values begin.
+    pub(crate) const WORDS: [&str; 6] = ["table", "wide", "json", "jsonl", "yaml", "template="];
+}
+
 impl FromStr for Asked {
     type Err = String;
 
@@ -110,6 +115,9 @@ mod tests {
         assert_eq!("wide".parse::<Asked>().expect("a format").format, Format::Wide);
         let asked: Asked = "template={{ id }}".parse().expect("a template");
         assert_eq!(asked.template().expect("it is sound").as_deref(), Some("{{ id }}"));
+        for word in Asked::WORDS {
+            assert!(word.parse::<Asked>().is_ok(), "{word}");
+        }
         assert!("xml".parse::<Asked>().is_err() && "template".parse::<Asked>().is_err());
         let asked: Asked = "template={{ id".parse().expect("it is read later");
         assert_eq!(asked.template().expect_err("no end").exit, crate::exit::Exit::Usage);

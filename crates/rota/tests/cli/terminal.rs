@@ -419,6 +419,8 @@ fn shells_complete_names_from_the_server() {
     assert!(ask(url, &["task", "create", "--kind", "no"]).contains(&"nobody".to_owned()));
     assert_eq!(ask(url, &["task", "list", "--status", "failed,ex"]), ["failed,expired"]);
     assert_eq!(ask(url, &["workers", "drain", "d"]), ["dev"]);
+    // What needs no server.
+    assert_eq!(ask(url, &["task", "list", "-o", "js"]), ["json", "jsonl"]);
     // Options that are typed already choose the server. One that does not answer completes nothing.
     assert_eq!(ask("http://127.0.0.1:1", &["--url", url, "task", "get", "b"]), ["bad"]);
     assert!(ask("http://127.0.0.1:1", &["task", "get", "b"]).is_empty());
