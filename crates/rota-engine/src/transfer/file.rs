@@ -374,4 +374,20 @@ mod tests {
             Some("no export has this record")
         );
     }
+
+    #[test]
+    fn a_line_has_a_limit() {
+        let header = FileHeader { head: 1, ..FileHeader::new("test", String::new()) };
+        let refused = |bytes: u64| {
+            let mut file = header.line().expect("it is written");
+            let blank = usize::try_from(bytes).expect("it fits into memory") - 1;
+            file.extend(std::iter::repeat_n(b' ', blank));
+            file.push(b'\n');
+            let (_, mut reader) = FileReader::open(&file[..]).expect("a header");
+            reader.record().expect_err("it is blank").to_string()
+        };
+        let too_long = "it is longer than any line of an export";
+        assert!(!refused(LINE_BYTES_MAX).contains(too_long));
+        assert!(refused(LINE_BYTES_MAX + 1).contains(too_long));
+    }
 }
