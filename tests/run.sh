@@ -15,7 +15,8 @@ points=rota/fail-points
 cargo build --workspace --lib --bins --tests --examples --locked --features "$points"
 
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked --features "$points" --no-fail-fast 2>&1 | tee -a "$log" || failed=1
+    # One more than there are processors, because many tests wait for a disk or for the end of a lease.
+    cargo nextest run --workspace --locked --features "$points" --no-fail-fast --test-threads $(($(nproc) + 1)) 2>&1 | tee -a "$log" || failed=1
     cargo test --workspace --locked --features "$points" --doc 2>&1 | tee -a "$log" || failed=1
     tests/budget.sh "$log" "$SECONDS" || [ -z "${BUDGET_HOLDS:-}" ] || failed=1
 else
