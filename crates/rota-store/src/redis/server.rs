@@ -1,12 +1,9 @@
 //! The server, as all connections know it: how it is reached, which failover made it the master, and the leadership of
 //! this process in it.
 
-use std::{
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::watch;
@@ -28,9 +25,6 @@ use crate::model::{BatchSeq, Epoch};
 
 /// Numbers of a term begin with so many bits behind it: larger than all that a former master gave out.
 const TERM_BITS: u32 = 32;
-
-/// How long Sentinels have to tell of a failover before a leader goes on without their answer.
-const TERM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Readers of JSON round numbers from here on.
 pub(super) const NUMBER_MAX: u64 = 1 << 53;
@@ -195,11 +189,11 @@ impl Server {
         Ok(place)
     }
 
-    /// Looks whether a Sentinel knows of a later failover than the one that made this server the master. Nobody may be
-    /// there to tell: a leader must be found without Sentinels, too.
+    /// Looks whether a Sentinel knows of a later failover than the one that made this server the master. That no Sentinel
+    /// answers is no fault: a leader must be found without them, too.
     pub(super) async fn check_term(&self, connected: &Connected) -> Result<(), Fault> {
         // What it finds is in the newest term.
-        let _ = connection::within(TERM_PATIENCE, self.find()).await;
+        let _ = self.find().await;
         let newest = self.term();
         if newest > connected.term {
             return Err(Fault::Elsewhere(format!(
