@@ -19,6 +19,8 @@ const PATIENCE_MIN: u32 = 2;
 /// messages behind it, and giving up would only send it again. Then the pings of HTTP/2 detect a stalled
 /// node.
 const PATIENCE_MAX: u32 = 512 * TICKS;
+/// Number of consecutive heartbeats with prompt answers after which a connection is not slow: those of a TTL.
+const PROMPT: u32 = TICKS / HEARTBEAT_EVERY;
 
 /// The maximum time for acknowledgements, learned from one connection to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +82,12 @@ impl Pulse {
 
     /// Records a message of the server.
     pub(crate) fn heard(&mut self) {
-        self.judge.unanswered = None;
+        self.judge.heard();
+    }
+
+    /// The patience after this connection, for the next one. `None` if the server acknowledges no heartbeats.
+    pub(crate) fn patience(&self) -> Option<Patience> {
+        self.judge.patience
     }
 }
 
@@ -91,11 +98,23 @@ struct Judge {
     rest: u32,
     /// Ticks since the oldest heartbeat without a later message of the server.
     unanswered: Option<u32>,
+    /// Consecutive heartbeats that were answered as soon as the least patience asks for.
+    prompt: u32,
 }
 
 impl Judge {
     fn new(patience: Option<Patience>) -> Self {
-        Self { patience, rest: 0, unanswered: None }
+        Self { patience, rest: 0, unanswered: None, prompt: 0 }
+    }
+
+    /// Ends the extra patience when the connection has shown that it is not slow. Kept longer, it would let a
+    /// node that stops later use up the whole TTL.
+    fn heard(&mut self) {
+        let Some(unanswered) = self.unanswered.take() else { return };
+        self.prompt = if unanswered < PATIENCE_MIN { self.prompt + 1 } else { 0 };
+        if self.prompt >= PROMPT {
+            self.patience = self.patience.map(|_| Patience::default());
+        }
     }
 
     fn tick(&mut self) -> Beat {
@@ -128,7 +147,7 @@ mod tests {
         let mut judge = Judge::new(Some(Patience::default()));
         assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
         // Heard of just before a heartbeat: nothing passes from then on.
-        judge.unanswered = None;
+        judge.heard();
         assert_eq!(ticks(&mut judge, 3), [Send, Rest, Silent], "with the one before, half a TTL");
     }
 
@@ -138,7 +157,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(judge.tick(), Send);
             assert_eq!(judge.tick(), Rest);
-            judge.unanswered = None;
+            judge.heard();
         }
     }
 
@@ -166,6 +185,44 @@ mod tests {
             patience.grow();
         }
         assert_eq!(patience.for_welcome(ttl, 0), ttl * 512);
+    }
+
+    /// A judge with the patience of a TTL, as after two silent connections.
+    fn patient() -> Judge {
+        let mut patience = Patience::default();
+        patience.grow();
+        patience.grow();
+        Judge::new(Some(patience))
+    }
+
+    #[test]
+    fn prompt_answers_of_one_ttl_end_the_patience_that_silence_has_brought() {
+        let mut judge = patient();
+        for _ in 0..PROMPT {
+            assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
+            judge.heard();
+        }
+        assert_eq!(judge.patience, Some(Patience::default()));
+        assert_eq!(ticks(&mut judge, 3), [Send, Rest, Silent], "a node that stops is left in time");
+    }
+
+    #[test]
+    fn one_late_answer_shows_that_the_connection_is_still_slow() {
+        let mut judge = patient();
+        let before = judge.patience;
+        for _ in 1..PROMPT {
+            assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
+            judge.heard();
+        }
+        assert_eq!(ticks(&mut judge, 4), [Send, Rest, Send, Rest]);
+        judge.heard();
+        for _ in 1..PROMPT {
+            assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
+            // Several messages answer one heartbeat.
+            judge.heard();
+            judge.heard();
+        }
+        assert_eq!(judge.patience, before);
     }
 
     #[test]

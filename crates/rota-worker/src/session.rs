@@ -142,9 +142,7 @@ impl Session {
     }
 
     /// Serves a stream until it breaks or everything is done.
-    async fn serve(&mut self, mut connection: Connection) -> Lost {
-        let patience = connection.acknowledges.then_some(self.patience);
-        let mut pulse = Pulse::new(connection.ttl, patience);
+    async fn serve(&mut self, mut connection: Connection, pulse: &mut Pulse) -> Lost {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let started_due = self.silent.front().map(|(since, _)| *since + STARTED_AFTER);

@@ -14,7 +14,7 @@ use crate::{
     connection::{self, Connection},
     context::StopReason,
     outbox::Bounds,
-    pulse::Patience,
+    pulse::Pulse,
     worker::WorkerError,
 };
 
@@ -103,13 +103,12 @@ impl Session {
 
     async fn serve_connected(&mut self, connection: Connection) -> Lost {
         (self.welcomed, self.refusals, self.is_useful) = (true, 0, false);
-        let (since, lasting) = (Instant::now(), connection.ttl * 4);
+        let patience = connection.acknowledges.then_some(self.patience);
+        let mut pulse = Pulse::new(connection.ttl, patience);
         self.worker.metrics.set_connected(true);
-        let lost = self.serve(connection).await;
+        let lost = self.serve(connection, &mut pulse).await;
         self.worker.metrics.set_connected(false);
-        if since.elapsed() > lasting {
-            self.patience = Patience::default();
-        }
+        self.patience = pulse.patience().unwrap_or(self.patience);
         match &lost {
             Lost::Broken(status) => self.outbox.broken(&Break::of(status)),
             Lost::Silent => {
