@@ -60,7 +60,7 @@ impl Run {
         self.begun.push(planned);
         let until_us = self.now_us + for_us;
         self.world.lock().audit.weather.begin();
-        if !fault.is_of_the_store() {
+        if !fault.is_of_the_store() && !self.has_single_faults() {
             let audit = &mut self.world.lock().audit;
             audit.troubled_until_us = audit.troubled_until_us.max(until_us + AFTERMATH_US);
         }

@@ -91,6 +91,8 @@ pub(crate) struct Plan {
     only: Option<BTreeSet<usize>>,
     /// The only kinds of faults that there are, which come together again and again; none for all kinds.
     kinds: &'static [Fault],
+    /// Faults come one at a time, with so much time between them.
+    apart_us: Option<u64>,
 }
 
 /// How far some clocks are set back.
@@ -145,7 +147,14 @@ impl Plan {
     ) -> Self {
         let rng = seed.rng("plan", 0);
         let (left_out, kinds) = (BTreeSet::new(), &[][..]);
-        Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out, only, kinds }
+        let apart_us = None;
+        Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out, only, kinds, apart_us }
+    }
+
+    /// From now on a fault comes only when so much time has passed since the end of the one before, and only
+    /// faults that one cluster with healthy workers has to survive without the loss of a lease.
+    pub(crate) fn keep_apart(&mut self, by_us: u64) {
+        self.apart_us = Some(by_us);
     }
 
     /// From now on only these faults come, in this order.
@@ -221,7 +230,19 @@ impl Plan {
             _ => Fault::NetIsSlow,
         };
         let kind = self.number.checked_rem(self.kinds.len()).map(|at| self.kinds[at]);
-        let fault = kind.unwrap_or(fault);
+        let single = self.apart_us.map(|_| match rng.u32(..16) {
+            0..4 => Fault::NodePauses(node),
+            4..6 => Fault::NodeSuspends(node),
+            6 => Fault::NodeCrashes(node),
+            7 => Fault::NodeStops(node),
+            8..10 => Fault::NodeLosesStore(node, ways),
+            10..12 => Fault::WorkerLosesNode(worker, node, ways),
+            12 => Fault::Depose,
+            13 => Fault::StoreStalls,
+            14 => Fault::StoreIsAway,
+            _ => Fault::StoreLosesAnswers,
+        });
+        let fault = kind.or(single).unwrap_or(fault);
         let for_us = match fault {
             // Long enough for history to be looked through.
             Fault::NodeClockLeaps(..) => for_us + 6_000_000,
@@ -231,6 +252,7 @@ impl Plan {
         };
         let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };
         self.number += 1;
+        self.at_us += self.apart_us.map_or(0, |apart_us| apart_us + for_us);
         planned
     }
 }

@@ -233,6 +233,9 @@ impl Run {
         audit.begin(&scenario);
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
+        if scenario.single_faults {
+            plan.keep_apart(scenario.apart_us());
+        }
         #[cfg(feature = "planted-faults")]
         plan.keep_to(options.kinds);
         let next_fault = plan.next();
@@ -263,6 +266,11 @@ impl Run {
 
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Whether faults come one at a time.
+    pub(crate) fn has_single_faults(&self) -> bool {
+        self.scenario.single_faults
     }
 
     pub(crate) fn worker(&self, at: usize) -> Endpoint {

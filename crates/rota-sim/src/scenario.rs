@@ -71,6 +71,8 @@ pub(crate) struct Scenario {
     /// Bytes of requests of one kind that wait for their step.
     pub(crate) request_bytes: u32,
     pub(crate) behaviours: Behaviours,
+    /// Faults come one at a time, and none of them may cost a healthy worker a lease.
+    pub(crate) single_faults: bool,
 }
 
 impl Scenario {
@@ -81,8 +83,9 @@ impl Scenario {
         let latency_us = [300, 1_000, 4_000][rng.usize(..3)];
         // What is encoded takes more of the machine that simulates it.
         let clients_each = if by_wire { rng.usize(3..12) } else { rng.usize(5..40) };
+        let nodes = [1, 2, 3, 3, 3][rng.usize(..5)];
         Self {
-            nodes: [1, 2, 3, 3, 3][rng.usize(..5)],
+            nodes,
             workers: rng.usize(2..4),
             sessions: rng.usize(2..6),
             slots: rng.u32(2..40),
@@ -107,6 +110,15 @@ impl Scenario {
             cache_bytes: [64 << 20, 64 << 20, 20_000, 0][seed.rng("cache", 0).usize(..4)],
             request_bytes: [64 << 20, 64 << 20, 4 << 20][seed.rng("requests", 0).usize(..3)],
             behaviours: Behaviours::draw(seed.rng("behaviours", 0)),
+            // Workers find nodes themselves only by wire.
+            single_faults: by_wire && nodes > 1 && seed.rng("single faults", 0).u32(..3) == 0,
         }
+    }
+
+    /// The time between two faults that come one at a time: workers have found a node that answers, a leader is
+    /// there, and what was late has been worked off.
+    pub(crate) fn apart_us(&self) -> u64 {
+        let ttl_us = u64::try_from(self.session_ttl.as_micros()).unwrap_or(u64::MAX);
+        2 * (ttl_us + self.store.leader_ttl_us)
     }
 }

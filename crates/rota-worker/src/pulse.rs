@@ -40,11 +40,12 @@ impl Patience {
     }
 
     /// Time for a node to welcome a worker whose session has this TTL. `rounds` counts how often the worker has
-    /// already tried all nodes in vain, and each round doubles the time: a node without a leader keeps the worker
-    /// waiting and must not use up the TTL, but a slow leader needs the time.
+    /// already tried all nodes in vain, and each round doubles the least time: a node without a leader keeps the
+    /// worker waiting and must not use up the TTL, but a slow leader needs the time. The patience that silence has
+    /// brought is not doubled, or the second try would take the whole TTL.
     pub(crate) fn for_welcome(self, ttl: Duration, rounds: usize) -> Duration {
-        let doubled = 1 << rounds.min(16);
-        (ttl / TICKS).saturating_mul(self.0).saturating_mul(doubled)
+        let least = PATIENCE_MIN.saturating_mul(1 << rounds.min(16));
+        (ttl / TICKS).saturating_mul(self.0.max(least))
     }
 }
 
@@ -230,6 +231,9 @@ mod tests {
         let (patience, ttl) = (Patience::default(), Duration::from_secs(8));
         let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
         assert_eq!(waits, [2, 4, 8, 16]);
+        let patience = patient().patience.expect("a patience");
+        let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
+        assert_eq!(waits, [8, 8, 8, 16], "after two silent connections");
         // Before the first welcome no TTL is known.
         assert_eq!(patience.for_welcome(Duration::MAX, usize::MAX), Duration::MAX);
     }
