@@ -90,9 +90,21 @@ impl Client {
         self.nodes.connection(self.nodes.current())
     }
 
+    /// Number of the current node, from 0, in the order of the addresses.
+    #[must_use]
+    pub fn current_node(&self) -> usize {
+        self.nodes.current() % self.nodes.count()
+    }
+
     /// Fails over from the current node to the next one.
     pub fn next_node(&self) {
         self.nodes.leave(self.nodes.current());
+    }
+
+    /// Makes the node with that number the current one, see [`Client::current_node`]. Every number is valid,
+    /// modulo the number of nodes.
+    pub fn use_node(&self, node: usize) {
+        self.nodes.turn_to(node);
     }
 
     pub(crate) fn tasks(connection: Connection) -> TaskServiceClient<Connection> {

@@ -156,6 +156,11 @@ impl Nodes {
         let _ = self.current.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Makes a node the current one.
+    pub(crate) fn turn_to(&self, node: usize) {
+        self.current.store(node, Ordering::Relaxed);
+    }
+
     /// Sends a call to one node after the other, until there is an answer, no further retry is safe, or
     /// patience is over. `timeout` is for one try. Patience begins with the first failure, so that a long
     /// wait that breaks late is retried.

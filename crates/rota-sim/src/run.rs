@@ -500,6 +500,7 @@ impl Run {
             queues: worker.queues.iter().map(ToString::to_string).collect(),
             slots: worker.slots,
             rng: worker.into_rng(),
+            long_attempts: self.scenario.long_attempts,
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Scenario {
     pub(crate) behaviours: Behaviours,
     /// Faults come one at a time, and none of them may cost a healthy worker a lease.
     pub(crate) single_faults: bool,
+    /// Of a thousand attempts of shipped workers, so many take seconds.
+    pub(crate) long_attempts: u32,
 }
 
 impl Scenario {
@@ -84,7 +86,9 @@ impl Scenario {
         // What is encoded takes more of the machine that simulates it.
         let clients_each = if by_wire { rng.usize(3..12) } else { rng.usize(5..40) };
         let nodes = [1, 2, 3, 3, 3][rng.usize(..5)];
-        Self {
+        // Workers find nodes themselves only by wire.
+        let single_faults = by_wire && nodes > 1 && seed.rng("single faults", 0).u32(..3) == 0;
+        let drawn = Self {
             nodes,
             workers: rng.usize(2..4),
             sessions: rng.usize(2..6),
@@ -110,8 +114,14 @@ impl Scenario {
             cache_bytes: [64 << 20, 64 << 20, 20_000, 0][seed.rng("cache", 0).usize(..4)],
             request_bytes: [64 << 20, 64 << 20, 4 << 20][seed.rng("requests", 0).usize(..3)],
             behaviours: Behaviours::draw(seed.rng("behaviours", 0)),
-            // Workers find nodes themselves only by wire.
-            single_faults: by_wire && nodes > 1 && seed.rng("single faults", 0).u32(..3) == 0,
+            single_faults,
+            long_attempts: 15,
+        };
+        if single_faults {
+            // Little work with long leases, so that there is time for many faults.
+            Self { client_pause_ms: 1_000, long_attempts: 300, ..drawn }
+        } else {
+            drawn
         }
     }
 
@@ -119,6 +129,6 @@ impl Scenario {
     /// there, and what was late has been worked off.
     pub(crate) fn apart_us(&self) -> u64 {
         let ttl_us = u64::try_from(self.session_ttl.as_micros()).unwrap_or(u64::MAX);
-        2 * (ttl_us + self.store.leader_ttl_us)
+        2 * ttl_us + self.store.leader_ttl_us
     }
 }

@@ -23,8 +23,8 @@ pub(crate) const OUTGOING: usize = 64;
 pub(crate) const WELCOME: Duration = Duration::from_secs(5);
 /// Time for the server to end the stream after the goodbye.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The TTL of a session if the server does not send one.
-const TTL: Duration = Duration::from_secs(10);
+/// The TTL of a session before the server has sent one.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
 const TTL_MIN: Duration = Duration::from_millis(100);
 /// Maximum size of a message. A server can allow payloads of 1 GiB, and a smaller limit here would break each
 /// connection that carries one.

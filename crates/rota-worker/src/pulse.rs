@@ -39,12 +39,11 @@ impl Patience {
         self.0 = (self.0 * 2).min(PATIENCE_MAX);
     }
 
-    /// Time for a node to welcome a worker whose session has this TTL. `rounds` counts how often the worker has
-    /// already tried all nodes in vain, and each round doubles the least time: a node without a leader keeps the
-    /// worker waiting and must not use up the TTL, but a slow leader needs the time. The patience that silence has
-    /// brought is not doubled, or the second try would take the whole TTL.
-    pub(crate) fn for_welcome(self, ttl: Duration, rounds: usize) -> Duration {
-        let least = PATIENCE_MIN.saturating_mul(1 << rounds.min(16));
+    /// Time for a node to welcome a worker whose session has this TTL, when it was tried so often before. Each
+    /// try doubles the least time: a node without a leader keeps the worker waiting and must not use up the
+    /// TTL, but a slow leader needs the time.
+    pub(crate) fn for_welcome(self, ttl: Duration, tries: u32) -> Duration {
+        let least = PATIENCE_MIN << tries.min(16);
         (ttl / TICKS).saturating_mul(self.0.max(least))
     }
 }
@@ -89,6 +88,11 @@ impl Pulse {
     /// The patience after this connection, for the next one. `None` if the server acknowledges no heartbeats.
     pub(crate) fn patience(&self) -> Option<Patience> {
         self.judge.patience
+    }
+
+    /// Whether the last heartbeats were answered promptly, for a TTL.
+    pub(crate) fn was_prompt(&self) -> bool {
+        self.judge.prompt >= PROMPT
     }
 }
 
@@ -227,14 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_do_not_welcome_a_worker_get_twice_the_time_in_each_round() {
+    fn nodes_that_do_not_welcome_a_worker_get_twice_the_time_with_each_try() {
         let (patience, ttl) = (Patience::default(), Duration::from_secs(8));
         let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
         assert_eq!(waits, [2, 4, 8, 16]);
         let patience = patient().patience.expect("a patience");
         let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
-        assert_eq!(waits, [8, 8, 8, 16], "after two silent connections");
-        // Before the first welcome no TTL is known.
-        assert_eq!(patience.for_welcome(Duration::MAX, usize::MAX), Duration::MAX);
+        assert_eq!(waits, [8, 8, 8, 16], "a way that was slow gets what it took");
+        assert_eq!(patience.for_welcome(Duration::MAX, u32::MAX), Duration::MAX);
     }
 }

@@ -5,6 +5,7 @@
 //! that it always receives messages of the server.
 
 mod listening;
+mod openings;
 mod reconnect;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use self::listening::Listening;
+use self::{listening::Listening, openings::Openings};
 use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
@@ -78,6 +79,7 @@ pub(crate) struct Session {
     is_useful: bool,
     /// The patience with silent connections.
     patience: Patience,
+    openings: Openings,
     /// Tasks whose output the server has asked for.
     listening: Listening,
 }
@@ -137,6 +139,7 @@ impl Session {
             refusals: 0,
             is_useful: false,
             patience: Patience::default(),
+            openings: Openings::default(),
             listening: Listening::default(),
         }
     }

@@ -87,6 +87,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) queues: Vec<String>,
     pub(crate) slots: u32,
     pub(crate) rng: fastrand::Rng,
+    /// Of a thousand attempts, so many take seconds.
+    pub(crate) long_attempts: u32,
 }
 
 /// Runs the shipped worker, again and again.
@@ -100,8 +102,9 @@ pub(crate) async fn work(mut plan: WorkerPlan) {
             .wall_clock(wall_clock(&plan.world));
         for kind in ["a", "b"] {
             let (world, seed) = (plan.world.clone(), plan.rng.u64(..));
+            let long = plan.long_attempts;
             builder = builder.raw_handler(kind, move |context: TaskContext, payload: Bytes| {
-                handle(world.clone(), seed, context, payload)
+                handle(world.clone(), (seed, long), context, payload)
             });
         }
         let Ok(worker) = builder.build() else { return };
@@ -123,7 +126,7 @@ fn wall_clock(world: &World) -> impl Fn() -> SystemTime + Send + Sync + 'static 
 
 async fn handle(
     world: World,
-    seed: u64,
+    (seed, long): (u64, u32),
     context: TaskContext,
     payload: Bytes,
 ) -> Result<Done, HandlerError> {
@@ -135,10 +138,8 @@ async fn handle(
         inner.audit.started(now_us, tag, token);
     }
     let mut rng = fastrand::Rng::with_seed(seed ^ tag ^ token);
-    let takes = match rng.u32(..1000) {
-        0..15 => rng.u64(1000..8000),
-        _ => rng.u64(0..60),
-    };
+    let is_long = rng.u32(..1000) < long;
+    let takes = rng.u64(if is_long { 1000..8000 } else { 0..60 });
     tokio::time::sleep(Duration::from_millis(takes)).await;
     world.lock().count(1);
     match rng.u32(..1000) {

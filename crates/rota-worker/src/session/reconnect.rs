@@ -36,14 +36,11 @@ impl Session {
         let mut said: Option<Instant> = None;
         // The start of the session's TTL.
         let mut heard = Instant::now();
-        let mut ttl = Duration::MAX;
-        let mut tried_since = 0;
+        let mut ttl = connection::TTL;
         loop {
-            let rounds = tried_since / self.worker.client.node_count();
-            let patience = self.patience.for_welcome(ttl, rounds);
-            let lost = match self.connect(patience).await {
+            let lost = match self.connect(ttl).await {
                 Ok(connection) => {
-                    (ttl, tried_since) = (connection.ttl, 0);
+                    ttl = connection.ttl;
                     let since = Instant::now();
                     let lost = self.serve_connected(connection).await;
                     heard = Instant::now();
@@ -72,15 +69,15 @@ impl Session {
             } else {
                 debug!(error, ?code, running, "not connected; retrying");
             }
-            self.worker.client.next_node();
+            self.openings.next_node(&self.worker.client);
             tried += 1;
-            tried_since += 1;
             let mut until = Instant::now();
             // Each node is tried once before a pause, because the session waits only for its TTL.
             if tried.is_multiple_of(self.worker.client.node_count()) {
                 until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                 let is_over = refused && heard.elapsed() > ttl;
-                pause = (pause * 2).min(if is_over { PAUSE_REFUSED } else { PAUSE_MAX });
+                let longest = if is_over { PAUSE_REFUSED } else { PAUSE_MAX.min(ttl / 8) };
+                pause = (pause * 2).min(longest);
             }
             if self.wait_unconnected(until).await {
                 return Ok(());
@@ -95,7 +92,8 @@ impl Session {
             self.worker.metrics.refused();
         }
         self.refusals = if refuses_worker(status) { self.refusals + 1 } else { 0 };
-        if !self.welcomed && self.refusals >= self.worker.client.node_count() {
+        let all = self.refusals >= self.worker.client.node_count() && self.openings.are_over();
+        if all && !self.welcomed {
             return Err(WorkerError::Refused(ClientError::from(status.clone())));
         }
         Ok(())
@@ -109,6 +107,9 @@ impl Session {
         let lost = self.serve(connection, &mut pulse).await;
         self.worker.metrics.set_connected(false);
         self.patience = pulse.patience().unwrap_or(self.patience);
+        if pulse.was_prompt() {
+            self.openings.are_prompt();
+        }
         match &lost {
             Lost::Broken(status) => self.outbox.broken(&Break::of(status)),
             Lost::Silent => {
@@ -121,21 +122,10 @@ impl Session {
     }
 
     /// Opens the stream, and opens or resumes the session. Stops attempts whose leases have ended.
-    async fn connect(&mut self, patience: Duration) -> Result<Connection, Status> {
-        let held = self.running.iter().map(|(task_id, running)| v1::Lease {
-            task_id: task_id.clone(),
-            lease_token: running.token,
-        });
-        let hello = v1::Hello {
-            name: self.worker.name.to_string(),
-            queues: self.worker.queues.clone(),
-            kinds: self.worker.handlers.keys().cloned().collect(),
-            slots: self.worker.slots,
-            session: self.id.clone(),
-            held: held.chain(self.outbox.leases()).collect(),
-            streams_output: true,
-        };
-        let (connection, welcome) = connection::open(&self.worker.client, hello, patience).await?;
+    async fn connect(&mut self, ttl: Duration) -> Result<Connection, Status> {
+        let hello = self.hello();
+        let opened = self.openings.open(&self.worker.client, ttl, hello).await;
+        let (connection, welcome) = opened?;
         self.bounds = Bounds::of(&welcome);
         self.id = welcome.session;
         for lease in welcome.revoked {
@@ -151,6 +141,22 @@ impl Session {
         self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
         self.silent.make_contiguous().sort_unstable();
         Ok(connection)
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let held = self.running.iter().map(|(task_id, running)| v1::Lease {
+            task_id: task_id.clone(),
+            lease_token: running.token,
+        });
+        v1::Hello {
+            name: self.worker.name.to_string(),
+            queues: self.worker.queues.clone(),
+            kinds: self.worker.handlers.keys().cloned().collect(),
+            slots: self.worker.slots,
+            session: self.id.clone(),
+            held: held.chain(self.outbox.leases()).collect(),
+            streams_output: true,
+        }
     }
 
     /// Waits between two connections, while attempts continue. Returns true if the worker has drained and
