@@ -59,6 +59,15 @@ pub(crate) enum Beat {
     Silent,
 }
 
+/// What a message of the server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The server reaches the worker.
+    Something,
+    /// The worker reaches the server, too.
+    Acknowledgement,
+}
+
 /// The pulse of one connection.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -81,8 +90,8 @@ impl Pulse {
     }
 
     /// Records a message of the server.
-    pub(crate) fn heard(&mut self) {
-        self.judge.heard();
+    pub(crate) fn heard(&mut self, message: Heard) {
+        self.judge.heard(message);
     }
 
     /// The patience after this connection, for the next one. `None` if the server acknowledges no heartbeats.
@@ -103,45 +112,60 @@ struct Judge {
     rest: u32,
     /// Ticks since the oldest heartbeat without a later message of the server.
     unanswered: Option<u32>,
-    /// Consecutive heartbeats that were answered as soon as the least patience asks for.
+    /// Ticks since the oldest heartbeat without a later acknowledgement.
+    unacknowledged: Option<u32>,
+    /// Consecutive heartbeats that were acknowledged as soon as the least patience asks for.
     prompt: u32,
 }
 
 impl Judge {
     fn new(patience: Option<Patience>) -> Self {
-        Self { patience, rest: 0, unanswered: None, prompt: 0 }
+        Self { patience, rest: 0, unanswered: None, unacknowledged: None, prompt: 0 }
     }
 
     /// Ends the extra patience when the connection has shown that it is not slow. Kept longer, it would let a
     /// node that stops later use up the whole TTL.
-    fn heard(&mut self) {
-        let Some(unanswered) = self.unanswered.take() else { return };
-        self.prompt = if unanswered < PATIENCE_MIN { self.prompt + 1 } else { 0 };
+    fn heard(&mut self, message: Heard) {
+        self.unanswered = None;
+        if message == Heard::Something {
+            return;
+        }
+        let Some(unacknowledged) = self.unacknowledged.take() else { return };
+        self.prompt = if unacknowledged < PATIENCE_MIN { self.prompt + 1 } else { 0 };
         if self.prompt >= PROMPT {
             self.patience = self.patience.map(|_| Patience::default());
         }
     }
 
     fn tick(&mut self) -> Beat {
-        if let Some(unanswered) = &mut self.unanswered {
-            *unanswered += 1;
-            if self.patience.is_some_and(|patience| *unanswered >= patience.0) {
-                return Beat::Silent;
-            }
+        for count in [&mut self.unanswered, &mut self.unacknowledged].into_iter().flatten() {
+            *count += 1;
+        }
+        if self.is_silent() {
+            return Beat::Silent;
         }
         if self.rest > 0 {
             self.rest -= 1;
             return Beat::Rest;
         }
         self.rest = HEARTBEAT_EVERY - 1;
-        self.unanswered = Some(self.unanswered.unwrap_or(0));
+        self.unanswered.get_or_insert(0);
+        self.unacknowledged.get_or_insert(0);
         Beat::Send
+    }
+
+    /// A network can carry one direction only, so tasks that arrive do not show that heartbeats do. But they can
+    /// delay an acknowledgement, which gets half as much time again.
+    fn is_silent(&self) -> bool {
+        let Some(Patience(patience)) = self.patience else { return false };
+        self.unanswered.is_some_and(|ticks| ticks >= patience)
+            || self.unacknowledged.is_some_and(|ticks| ticks >= patience + patience / 2)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Beat::*, *};
+    use super::{Beat::*, Heard::*, *};
 
     fn ticks(judge: &mut Judge, count: usize) -> Vec<Beat> {
         (0..count).map(|_| judge.tick()).collect()
@@ -152,7 +176,7 @@ mod tests {
         let mut judge = Judge::new(Some(Patience::default()));
         assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
         // Heard of just before a heartbeat: nothing passes from then on.
-        judge.heard();
+        judge.heard(Acknowledgement);
         assert_eq!(ticks(&mut judge, 3), [Send, Rest, Silent], "with the one before, half a TTL");
     }
 
@@ -162,8 +186,19 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(judge.tick(), Send);
             assert_eq!(judge.tick(), Rest);
-            judge.heard();
+            judge.heard(Acknowledgement);
         }
+    }
+
+    #[test]
+    fn tasks_that_arrive_do_not_show_that_heartbeats_do() {
+        let mut judge = Judge::new(Some(Patience::default()));
+        let mut beats = Vec::new();
+        for _ in 0..4 {
+            beats.push(judge.tick());
+            judge.heard(Something);
+        }
+        assert_eq!(beats, [Send, Rest, Send, Silent], "with the one before, five eighths of a TTL");
     }
 
     #[test]
@@ -205,7 +240,7 @@ mod tests {
         let mut judge = patient();
         for _ in 0..PROMPT {
             assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
-            judge.heard();
+            judge.heard(Acknowledgement);
         }
         assert_eq!(judge.patience, Some(Patience::default()));
         assert_eq!(ticks(&mut judge, 3), [Send, Rest, Silent], "a node that stops is left in time");
@@ -217,15 +252,15 @@ mod tests {
         let before = judge.patience;
         for _ in 1..PROMPT {
             assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
-            judge.heard();
+            judge.heard(Acknowledgement);
         }
         assert_eq!(ticks(&mut judge, 4), [Send, Rest, Send, Rest]);
-        judge.heard();
+        judge.heard(Acknowledgement);
         for _ in 1..PROMPT {
             assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
             // Several messages answer one heartbeat.
-            judge.heard();
-            judge.heard();
+            judge.heard(Acknowledgement);
+            judge.heard(Acknowledgement);
         }
         assert_eq!(judge.patience, before);
     }

@@ -32,7 +32,7 @@ use crate::{
     event::Event,
     metrics::AttemptEnd,
     outbox::{self, Bounds, Outbox},
-    pulse::{Beat, Patience, Pulse},
+    pulse::{Beat, Heard, Patience, Pulse},
     worker::Worker,
 };
 
@@ -172,7 +172,7 @@ impl Session {
                 () = maybe(self.listening.due()) => self.send_output(&connection.up),
                 down = connection.down.message() => match down {
                     Ok(Some(v1::ServerMessage { message })) => {
-                        pulse.heard();
+                        pulse.heard(shown_by(message.as_ref()));
                         self.hear(message);
                     }
                     Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
@@ -442,6 +442,14 @@ fn new_session() -> String {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digits = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
     "s_0".chars().chain(digits).collect()
+}
+
+/// What a message shows of the connection.
+fn shown_by(message: Option<&Down>) -> Heard {
+    match message {
+        Some(Down::HeartbeatAck(_) | Down::ReportResults(_)) => Heard::Acknowledgement,
+        _ => Heard::Something,
+    }
 }
 
 fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {

@@ -68,9 +68,16 @@ impl Outgoing {
         self.sender.send_timeout(answer, self.patience).await.is_ok()
     }
 
-    /// Acknowledges a heartbeat, unless other messages wait to be sent, which serve as acknowledgement.
-    fn acknowledge(&self) {
-        let _ = self.sender.try_send(Ok(down(Down::HeartbeatAck(v1::HeartbeatAck {}))));
+    /// Acknowledges a heartbeat. Returns false if there is no room, because other messages wait to be sent.
+    fn acknowledge(&self) -> bool {
+        self.sender.try_send(Ok(acknowledgement())).is_ok()
+    }
+
+    /// Acknowledges a heartbeat as soon as there is room. Cancel safe: then nothing was sent.
+    async fn acknowledge_later(&self) {
+        if let Ok(permit) = self.sender.reserve().await {
+            permit.send(Ok(acknowledgement()));
+        }
     }
 }
 
@@ -151,6 +158,7 @@ impl Services {
             bytes_in_flight: 0,
             room,
             ttl,
+            owes_acknowledgement: false,
         };
         let engine = self.engine.clone();
         tokio::spawn(async move {
@@ -182,6 +190,10 @@ impl Services {
             acknowledges_heartbeats: true,
         }))
     }
+}
+
+fn acknowledgement() -> v1::ServerMessage {
+    down(Down::HeartbeatAck(v1::HeartbeatAck {}))
 }
 
 fn down(message: Down) -> v1::ServerMessage {
@@ -315,6 +327,9 @@ struct Reader {
     /// Memory for request bodies that the messages hold.
     room: StreamRoom,
     ttl: Duration,
+    /// Whether an acknowledgement found no room. It is sent as soon as there is some: what was sent in its place
+    /// does not show that the worker is heard.
+    owes_acknowledgement: bool,
 }
 
 type Answer = Result<v1::ServerMessage, Status>;
@@ -342,6 +357,9 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = self.outgoing.sender.closed() => return StreamEnd::Gone,
+                () = self.outgoing.acknowledge_later(), if self.owes_acknowledgement => {
+                    self.owes_acknowledgement = false;
+                }
                 // Answers first: they free memory for the next messages.
                 Some(heard) = self.in_flight.next() => {
                     if let Some(end) = self.answer(heard).await {
@@ -409,7 +427,7 @@ impl Reader {
     /// Processes and acknowledges a heartbeat, without waiting for the engine. The answer of the engine can
     /// depend on a commit, and a slow commit must delay neither the next heartbeat nor the acknowledgement.
     fn beat(&mut self) {
-        self.outgoing.acknowledge();
+        self.owes_acknowledgement = !self.outgoing.acknowledge();
         if self.in_flight.len() < IN_FLIGHT {
             let (engine, session) = (self.engine.clone(), self.session);
             let connection = Some(self.connection);
