@@ -35,6 +35,8 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --ignore RULE  Rule that is not checked; can be repeated
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
+  --single-faults
+                 By wire, let faults come one at a time in every run with several nodes, not in a third of them
   --log FILE     Write the whole log to this file
   --planted NAME Look for this planted mistake, or with `all` for each that is known to be found, from the
                  seed on and within its stated number of events, or within E with `--total E`;
@@ -97,12 +99,15 @@ fn parse() -> Result<Arguments, String> {
         if flag == "--help" {
             return Err(USAGE.to_owned());
         }
-        if flag == "--wire" {
-            parsed.options.wire = true;
-            continue;
+        match flag.as_str() {
+            "--wire" => parsed.options.wire = true,
+            "--single-faults" => parsed.options.single_faults = true,
+            _ => {
+                let value =
+                    given.next().ok_or_else(|| format!("{flag} needs a value\n\n{USAGE}"))?;
+                set(&mut parsed, &flag, value)?;
+            }
         }
-        let value = given.next().ok_or_else(|| format!("{flag} needs a value\n\n{USAGE}"))?;
-        set(&mut parsed, &flag, value)?;
     }
     Ok(parsed)
 }

@@ -57,6 +57,9 @@ pub struct Options {
     pub log: bool,
     /// Run the shipped server, worker and client over byte streams, instead of calling the engine.
     pub wire: bool,
+    /// By wire, faults come one at a time in every run with several nodes, and none may cost a lease. Otherwise in
+    /// a third of these runs.
+    pub single_faults: bool,
     /// A mistake that is planted.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<crate::planted::Mistake>,
@@ -84,6 +87,7 @@ impl Options {
             excused: Vec::new(),
             log: false,
             wire: false,
+            single_faults: false,
             #[cfg(feature = "planted-faults")]
             planted: None,
             #[cfg(feature = "planted-faults")]
@@ -105,6 +109,9 @@ impl Options {
         );
         if self.wire {
             command += " --wire";
+        }
+        if self.single_faults {
+            command += " --single-faults";
         }
         for rule in &self.excused {
             command += &format!(" --ignore {rule:?}");
@@ -210,7 +217,7 @@ impl Run {
             not(feature = "planted-faults"),
             expect(unused_mut, reason = "changed for planted faults")
         )]
-        let mut scenario = Scenario::draw(seed, options.wire);
+        let mut scenario = Scenario::draw(seed, options.wire, options.single_faults);
         #[cfg(feature = "planted-faults")]
         if let Some((session_ms, leader_ms)) = options.ttls_ms {
             scenario.session_ttl = Duration::from_millis(session_ms);

@@ -78,7 +78,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn draw(seed: Seed, by_wire: bool) -> Self {
+    pub(crate) fn draw(seed: Seed, by_wire: bool, single_faults: bool) -> Self {
         let mut rng = seed.rng("scenario", 0);
         let mutations_max = [127, 2_048, 100_000][rng.usize(..3)];
         let leader_ttl_us = rng.u64(1_000_000..5_000_000);
@@ -87,7 +87,8 @@ impl Scenario {
         let clients_each = if by_wire { rng.usize(3..12) } else { rng.usize(5..40) };
         let nodes = [1, 2, 3, 3, 3][rng.usize(..5)];
         // Workers find nodes themselves only by wire.
-        let single_faults = by_wire && nodes > 1 && seed.rng("single faults", 0).u32(..3) == 0;
+        let are_drawn = seed.rng("single faults", 0).u32(..3) == 0;
+        let single_faults = by_wire && nodes > 1 && (single_faults || are_drawn);
         let drawn = Self {
             nodes,
             workers: rng.usize(2..4),

@@ -16,6 +16,8 @@ const NEW_EVENTS: u64 = 10_000_000;
 const PARTS: u64 = 4;
 /// Events of one run.
 const RUN: u64 = 100_000;
+/// Events over new seeds by wire, with faults that come one at a time.
+const SINGLE_FAULT_EVENTS: u64 = 300_000;
 const MINIMISING_RUNS: usize = 30;
 
 fn options(seed: u64, events: u64) -> Options {
@@ -33,9 +35,9 @@ fn content(options: &Options, outcome: &RunOutcome) {
     panic!("{}\n{}\nrepeat: {repeat}", outcome.recent.join("\n"), shown.join("\n"));
 }
 
-/// A part of the runs over seeds that nobody has run before. `ROTA_SIM_SEED` or `ROTA_TEST_SEED` repeats them.
+/// The seeds that nobody has run before begin here. `ROTA_SIM_SEED` or `ROTA_TEST_SEED` repeats them.
 #[expect(clippy::print_stdout, reason = "the output of a test says how to repeat it")]
-fn new_seeds(part: u64) {
+fn first_seed() -> u64 {
     let clock = std::time::UNIX_EPOCH.elapsed().expect("a date after 1970");
     let drawn = clock.as_secs() ^ u64::from(clock.subsec_nanos());
     let set = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
@@ -43,16 +45,27 @@ fn new_seeds(part: u64) {
     let given = given.map(|given| given.parse().expect("a seed is a number"));
     let base: u64 = given.unwrap_or(drawn);
     println!("repeat all with ROTA_SIM_SEED={base}");
-    let (began, mut seed, mut events) = (std::time::Instant::now(), base + (part << 32), 0);
-    while events < NEW_EVENTS / PARTS {
-        let options = options(seed, RUN);
+    base
+}
+
+/// Runs seeds from this one on, until they come to so many events.
+#[expect(clippy::print_stdout, reason = "the output of a test says which seeds it ran")]
+fn are_clean(first: u64, total: u64, options: impl Fn(u64) -> Options) {
+    let (began, mut seed, mut events) = (std::time::Instant::now(), first, 0);
+    while events < total {
+        let options = options(seed);
         let outcome = run(&options);
         content(&options, &outcome);
         events += outcome.events;
         seed += 1;
     }
-    let (first, took) = (base + (part << 32), began.elapsed());
+    let took = began.elapsed();
     println!("seeds {first} to {}: {events} events in {took:.1?}", seed - 1);
+}
+
+/// A part of the runs over new seeds.
+fn new_seeds(part: u64) {
+    are_clean(first_seed() + (part << 32), NEW_EVENTS / PARTS, |seed| options(seed, RUN));
 }
 
 #[test]
@@ -83,6 +96,16 @@ fn shipped_servers_workers_and_clients_run_in_it() {
         let options = Options { wire: true, ..options(seed, 15_000) };
         content(&options, &run(&options));
     }
+}
+
+/// None of these faults may cost a healthy worker a lease: it has to find a node that answers.
+#[test]
+fn shipped_workers_keep_their_leases_when_faults_come_one_at_a_time() {
+    are_clean(first_seed(), SINGLE_FAULT_EVENTS, |seed| Options {
+        wire: true,
+        single_faults: true,
+        ..options(seed, RUN)
+    });
 }
 
 #[test]
