@@ -1755,7 +1755,7 @@ pub mod server_message {
         Stop(super::Stop),
         #[prost(message, tag = "5")]
         Drain(super::Drain),
-        /// Acknowledges a heartbeat. Omitted while other messages wait to be sent, which serve as acknowledgement.
+        /// Acknowledges one or more heartbeats.
         #[prost(message, tag = "6")]
         HeartbeatAck(super::HeartbeatAck),
         #[prost(message, tag = "7")]

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rota_client::Client;
 use rota_proto::TimeSpan;
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
@@ -39,10 +38,9 @@ pub(crate) struct Connection {
     pub(crate) acknowledges: bool,
 }
 
-/// Opens a stream to the client's current node. The node must welcome the worker within the given time, at
-/// most [`WELCOME`].
+/// Opens a stream to a node, which must welcome the worker within the given time, at most [`WELCOME`].
 pub(crate) async fn open(
-    client: &Client,
+    to: rota_client::Connection,
     hello: v1::Hello,
     patience: Duration,
 ) -> Result<(Connection, v1::Welcome), Status> {
@@ -50,8 +48,7 @@ pub(crate) async fn open(
     let (up, outgoing) = mpsc::channel(OUTGOING);
     // The channel is still empty, so this does not block.
     let _ = up.try_send(message(Up::Hello(hello)));
-    let mut service =
-        WorkerServiceClient::new(client.connection()).max_decoding_message_size(MESSAGE_BYTES);
+    let mut service = WorkerServiceClient::new(to).max_decoding_message_size(MESSAGE_BYTES);
     let late = |_| Status::unavailable("the server did not answer within the timeout");
     let answer = timeout_at(until, service.work(ReceiverStream::new(outgoing)));
     let mut down = answer.await.map_err(late)??.into_inner();

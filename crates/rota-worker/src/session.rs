@@ -79,7 +79,7 @@ pub(crate) struct Session {
     is_useful: bool,
     /// The patience with silent connections.
     patience: Patience,
-    openings: Openings,
+    openings: Openings<(Connection, v1::Welcome)>,
     /// Tasks whose output the server has asked for.
     listening: Listening,
 }

@@ -5,25 +5,20 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rota_client::{Client, v1};
+use rota_client::Client;
 use rustc_hash::FxHashMap;
 use tokio::time::sleep;
 use tonic::Status;
 use tracing::debug;
 
-use crate::{
-    connection::{self, Connection, WELCOME},
-    pulse::Patience,
-};
+use crate::{connection::WELCOME, pulse::Patience};
 
-type Welcomed = Result<(Connection, v1::Welcome), Status>;
-type Opening = Pin<Box<dyn Future<Output = (usize, Welcomed)> + Send>>;
+type Opening<T> = Pin<Box<dyn Future<Output = (usize, Result<T, Status>)> + Send>>;
 
 /// The attempts to open a connection since the last one was open.
-#[derive(Default)]
-pub(super) struct Openings {
+pub(super) struct Openings<T> {
     /// Those that have not ended, at most one for each node.
-    pending: FuturesUnordered<Opening>,
+    pending: FuturesUnordered<Opening<T>>,
     /// The nodes of those.
     nodes: Vec<usize>,
     /// How often each node was tried.
@@ -32,21 +27,35 @@ pub(super) struct Openings {
     patience: Patience,
 }
 
-impl Openings {
-    /// Opens a connection to the client's current node, or gets one that an earlier call began. The client's
-    /// current node is then the one that welcomed the worker. Fails if the current node fails, or if it has not
-    /// answered in its turn and there is another one to try.
+impl<T> Default for Openings<T> {
+    fn default() -> Self {
+        let (pending, nodes) = (FuturesUnordered::new(), Vec::new());
+        Self { pending, nodes, tries: FxHashMap::default(), patience: Patience::default() }
+    }
+}
+
+impl<T: 'static> Openings<T> {
+    /// Opens a connection to the client's current node, or gets one that an earlier call began. `begin` gets the
+    /// time limit of the attempt. The client's current node is then the one that welcomed the worker. Fails if
+    /// the current node fails, or if it has not answered in its turn and there is another one to try.
     ///
     /// Cancel safe: what was begun goes on in the next call.
-    pub(super) async fn open(
+    pub(super) async fn open<F>(
         &mut self,
         client: &Client,
         ttl: Duration,
-        hello: v1::Hello,
-    ) -> Welcomed {
+        begin: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
         let node = client.current_node();
         if !self.nodes.contains(&node) {
-            self.begin(client, node, ttl, hello);
+            let tries = self.tries.entry(node).or_default();
+            let opening = begin(self.patience.for_welcome(ttl, *tries).min(WELCOME));
+            *tries += 1;
+            self.nodes.push(node);
+            self.pending.push(Box::pin(async move { (node, opening.await) }));
         }
         let turn = sleep(self.patience.for_welcome(ttl, 0).min(WELCOME));
         tokio::pin!(turn);
@@ -93,16 +102,6 @@ impl Openings {
         self.patience = Patience::default();
     }
 
-    fn begin(&mut self, client: &Client, node: usize, ttl: Duration, hello: v1::Hello) {
-        let tries = self.tries.entry(node).or_default();
-        let limit = self.patience.for_welcome(ttl, *tries);
-        *tries += 1;
-        let client = client.clone();
-        self.nodes.push(node);
-        self.pending
-            .push(Box::pin(async move { (node, connection::open(&client, hello, limit).await) }));
-    }
-
     /// Drops all others after a welcome. A welcome of a node whose turn was over shows that turns are too short:
     /// the hellos of the other nodes may still arrive, and then they end the connection that is open.
     fn end(&mut self, was_late: bool) {
@@ -112,5 +111,117 @@ impl Openings {
         if was_late {
             self.patience.grow();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{sync::oneshot, time::Instant};
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(8);
+    const TURN: Duration = Duration::from_secs(2);
+
+    fn client() -> Client {
+        let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
+        let client = Client::connect(urls).expect("addresses");
+        client.use_node(0);
+        client
+    }
+
+    /// A node that answers when it is told to, and not before. Whoever waits for it shows in the sender.
+    fn node() -> (oneshot::Sender<&'static str>, impl Future<Output = Result<&'static str, Status>>)
+    {
+        let (answer, answered) = oneshot::channel();
+        (answer, async { answered.await.map_err(|_| Status::unavailable("gone")) })
+    }
+
+    async fn refuse() -> Result<&'static str, Status> {
+        Err(Status::unavailable("refused"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_whose_turn_is_over_can_still_welcome_the_worker() {
+        let (client, mut openings) = (client(), Openings::default());
+        let ((slow, first), (other, second)) = (node(), node());
+        let began = Instant::now();
+        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        assert_eq!(began.elapsed(), TURN);
+        openings.next_node(&client);
+        assert_eq!(client.current_node(), 1);
+        openings.open(&client, TTL, |_| refuse()).await.unwrap_err();
+        assert_eq!(began.elapsed(), TURN, "a refusal ends a turn");
+        openings.next_node(&client);
+        assert_eq!(client.current_node(), 2);
+        slow.send("slow").expect("somebody waits for it");
+        let welcomed = openings.open(&client, TTL, |_| second).await.unwrap();
+        assert_eq!((welcomed, client.current_node()), ("slow", 0));
+        assert!(other.is_closed() && openings.are_over(), "nobody waits for the others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_stands_still_is_passed_over() {
+        let (client, mut openings) = (client(), Openings::default());
+        let (_never, first) = node();
+        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        for node in [1, 2, 1, 2] {
+            openings.next_node(&client);
+            assert_eq!(client.current_node(), node);
+            openings.open(&client, TTL, |_| refuse()).await.unwrap_err();
+        }
+        openings.next_node(&client);
+        let welcomed = openings.open(&client, TTL, |_| async { Ok("welcome") }).await.unwrap();
+        assert_eq!((welcomed, client.current_node()), ("welcome", 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_every_node_takes_long_the_first_answer_is_waited_for() {
+        let (client, mut openings) = (client(), Openings::default());
+        for node in 0..2 {
+            assert_eq!(client.current_node(), node);
+            openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+            openings.next_node(&client);
+        }
+        let late = async {
+            sleep(TURN * 2).await;
+            Ok("late")
+        };
+        assert_eq!(openings.open(&client, TTL, |_| late).await.unwrap(), "late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_try_gets_twice_the_time() {
+        let (client, mut openings) = (client(), Openings::<()>::default());
+        let mut limits = Vec::new();
+        for _ in 0..3 {
+            client.use_node(0);
+            let begin = |limit| {
+                limits.push(limit);
+                async { Err(Status::unavailable("refused")) }
+            };
+            openings.open(&client, TTL, begin).await.unwrap_err();
+        }
+        assert_eq!(limits, [TURN, TURN * 2, WELCOME], "never more than that");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_welcome_makes_turns_longer_until_connections_are_prompt() {
+        let (client, mut openings) = (client(), Openings::default());
+        let (slow, first) = node();
+        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        openings.next_node(&client);
+        slow.send("slow").expect("somebody waits for it");
+        openings.open(&client, TTL, |_| pending()).await.unwrap();
+        let began = Instant::now();
+        openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+        assert_eq!(began.elapsed(), TURN * 2);
+        openings.are_prompt();
+        openings.next_node(&client);
+        let began = Instant::now();
+        openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+        assert_eq!(began.elapsed(), TURN);
     }
 }

@@ -123,8 +123,9 @@ impl Session {
 
     /// Opens the stream, and opens or resumes the session. Stops attempts whose leases have ended.
     async fn connect(&mut self, ttl: Duration) -> Result<Connection, Status> {
-        let hello = self.hello();
-        let opened = self.openings.open(&self.worker.client, ttl, hello).await;
+        let (client, hello) = (self.worker.client.clone(), self.hello());
+        let begin = |limit| connection::open(client.connection(), hello, limit);
+        let opened = self.openings.open(&self.worker.client, ttl, begin).await;
         let (connection, welcome) = opened?;
         self.bounds = Bounds::of(&welcome);
         self.id = welcome.session;
