@@ -53,3 +53,47 @@ pub(crate) fn problem(count: usize) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::layout::LIVE;
+
+    fn logged(count: usize) -> String {
+        let mut unreadable = Unreadable::default();
+        for number in 0..count {
+            unreadable.add(LIVE, &Bytes::from(format!("k{number}")), &"no such variant");
+        }
+        assert_eq!(unreadable.count(), count);
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(written.clone()).finish();
+        tracing::subscriber::with_default(log, || unreadable.log());
+        let written = std::mem::take(&mut *written.lock().expect("nobody panicked"));
+        String::from_utf8(written).expect("text")
+    }
+
+    #[test]
+    fn the_log_names_what_cannot_be_read() {
+        assert_eq!(logged(0), "");
+        let log = logged(NAMED);
+        assert_eq!(log.lines().count(), NAMED);
+        assert!(log.contains(r#"record="live/k0" why="no such variant""#), "{log}");
+    }
+
+    #[test]
+    fn the_log_counts_what_it_does_not_name() {
+        let log = logged(NAMED + 7);
+        assert_eq!(log.lines().count(), NAMED + 1);
+        let last = log.lines().last().expect("a line");
+        assert!(last.contains("skipped more records") && last.contains("more=7"), "{last}");
+    }
+
+    #[test]
+    fn the_readiness_check_counts_records() {
+        assert_eq!(problem(0), None);
+        assert!(problem(1).expect("a problem").starts_with("cannot read 1 record ("));
+        assert!(problem(2).expect("a problem").starts_with("cannot read 2 records ("));
+    }
+}

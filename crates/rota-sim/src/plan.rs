@@ -230,7 +230,7 @@ impl Plan {
             _ => Fault::NetIsSlow,
         };
         let kind = self.number.checked_rem(self.kinds.len()).map(|at| self.kinds[at]);
-        let single = self.apart_us.map(|_| match rng.u32(..16) {
+        let single = self.apart_us.map(|_| match rng.u32(..18) {
             0..4 => Fault::NodePauses(node),
             4..6 => Fault::NodeSuspends(node),
             6 => Fault::NodeCrashes(node),
@@ -240,6 +240,8 @@ impl Plan {
             12 => Fault::Depose,
             13 => Fault::StoreStalls,
             14 => Fault::StoreIsAway,
+            15 => Fault::NodeClockJumps(node, jump_ms),
+            16 => Fault::NodeClockLeaps(node, days),
             _ => Fault::StoreLosesAnswers,
         });
         let fault = kind.or(single).unwrap_or(fault);

@@ -2,8 +2,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rota_core::{ClientKeys, LeaseId, Report, SessionId, Status};
-use rota_engine::{EngineOptions, LeaseRequest, NewTask, SessionEvent};
+use rota_core::{ClientKeys, LeaseId, LeaseToken, Report, SessionId, Status};
+use rota_engine::{EngineOptions, LeaseRequest, NewTask, SessionEvent, TaskRef};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::support::{
@@ -295,23 +295,50 @@ async fn a_step_is_bounded_by_what_is_in_its_requests() {
             tokio::spawn(async move { engine.submit(tasks).await })
         })
         .collect();
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-    let waiting = || async {
-        let shown = node.engine.collect_metrics().await;
-        let shown = node.engine.metrics().show(shown, rota_metrics::Format::Text);
-        let shown = String::from_utf8(shown.body).expect("text");
-        let line = shown.lines().find_map(|line| line.strip_prefix("rota_inbox_requests "));
-        line.and_then(|value| value.parse::<f64>().ok()).expect("it is shown")
-    };
-    let waiting = waiting().await;
+    let waiting = requests_that_wait(&node).await;
     assert!(waiting >= 39.0, "{waiting} of 60 wait");
     node.store.set(Mood::Well);
     for submitted in submitted {
         assert!(submitted.await.expect("no panic").is_ok());
     }
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_is_bounded_by_the_reports_in_its_requests() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let TaskRef::Id(waiting) = node.submit(task("k")).await else { panic!("an id") };
+    // Nobody has it.
+    let lease = LeaseId { task: waiting, token: LeaseToken(1) };
+    hold_a_commit(&node).await;
+    let reported: Vec<_> = (0..60)
+        .map(|_| {
+            let engine = node.engine.clone();
+            let reports = (0..1000).map(|_| (lease, Report::Released)).collect();
+            tokio::spawn(async move { engine.report(reports).await })
+        })
+        .collect();
+    let waiting = requests_that_wait(&node).await;
+    assert!(waiting >= 39.0, "{waiting} of 60 wait");
+    node.store.set(Mood::Well);
+    for reported in reported {
+        let refused = reported.await.expect("no panic").expect("an answer");
+        assert_eq!((refused.len(), refused.iter().filter(|it| it.is_err()).count()), (1000, 1000));
+    }
+    node.stop().await;
+}
+
+/// How many requests wait when the open step takes no more.
+async fn requests_that_wait(node: &Node) -> f64 {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let shown = node.engine.collect_metrics().await;
+    let shown = node.engine.metrics().show(shown, rota_metrics::Format::Text);
+    let shown = String::from_utf8(shown.body).expect("text");
+    let line = shown.lines().find_map(|line| line.strip_prefix("rota_inbox_requests "));
+    line.and_then(|value| value.parse().ok()).expect("it is shown")
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod backfills;
 mod census;
 mod clockwork;
+mod coming;
 mod commands;
 mod crashes;
 mod late;
