@@ -56,7 +56,7 @@ pub(crate) fn problem(count: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{fs::File, sync::Arc};
 
     use super::*;
     use crate::layout::LIVE;
@@ -67,11 +67,12 @@ mod tests {
             unreadable.add(LIVE, &Bytes::from(format!("k{number}")), &"no such variant");
         }
         assert_eq!(unreadable.count(), count);
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(written.clone()).finish();
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let file = Arc::new(File::create(&path).expect("a file"));
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish();
         tracing::subscriber::with_default(log, || unreadable.log());
-        let written = std::mem::take(&mut *written.lock().expect("nobody panicked"));
-        String::from_utf8(written).expect("text")
+        std::fs::read_to_string(path).expect("text")
     }
 
     #[test]
