@@ -118,7 +118,10 @@ impl<T: 'static> Openings<T> {
 mod tests {
     use std::future::pending;
 
-    use tokio::{sync::oneshot, time::Instant};
+    use tokio::{
+        sync::oneshot,
+        time::{Instant, advance},
+    };
 
     use super::*;
 
@@ -185,11 +188,13 @@ mod tests {
             openings.open(&client, TTL, |_| pending()).await.unwrap_err();
             openings.next_node(&client);
         }
-        let late = async {
-            sleep(TURN * 2).await;
-            Ok("late")
+        let (late, last) = node();
+        let later = async {
+            advance(TURN * 2).await;
+            late.send("late").expect("somebody waits for it");
         };
-        assert_eq!(openings.open(&client, TTL, |_| late).await.unwrap(), "late");
+        let (welcomed, ()) = tokio::join!(openings.open(&client, TTL, |_| last), later);
+        assert_eq!(welcomed.unwrap(), "late");
     }
 
     #[tokio::test(start_paused = true)]
