@@ -151,8 +151,8 @@ impl Plan {
         Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out, only, kinds, apart_us }
     }
 
-    /// From now on a fault comes only when so much time has passed since the end of the one before, and only
-    /// faults that one cluster with healthy workers has to survive without the loss of a lease.
+    /// From now on a fault comes only when so much time has passed since the end of the one before. The only
+    /// faults are those of which each alone may not cost a healthy worker a lease.
     pub(crate) fn keep_apart(&mut self, by_us: u64) {
         self.apart_us = Some(by_us);
     }

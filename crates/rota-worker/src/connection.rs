@@ -18,7 +18,7 @@ use tracing::info;
 
 /// Maximum number of outgoing messages in the channel: unanswered reports, heartbeats and credit.
 pub(crate) const OUTGOING: usize = 64;
-/// Time for a node to answer the first message.
+/// Maximum time for a node to answer the first message.
 pub(crate) const WELCOME: Duration = Duration::from_secs(5);
 /// Time for the server to end the stream after the goodbye.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -38,13 +38,13 @@ pub(crate) struct Connection {
     pub(crate) acknowledges: bool,
 }
 
-/// Opens a stream to a node, which must welcome the worker within the given time, at most [`WELCOME`].
+/// Opens a stream to a node, which must welcome the worker within the limit.
 pub(crate) async fn open(
     to: rota_client::Connection,
     hello: v1::Hello,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(Connection, v1::Welcome), Status> {
-    let until = Instant::now() + patience.min(WELCOME);
+    let until = Instant::now() + limit;
     let (up, outgoing) = mpsc::channel(OUTGOING);
     // The channel is still empty, so this does not block.
     let _ = up.try_send(message(Up::Hello(hello)));

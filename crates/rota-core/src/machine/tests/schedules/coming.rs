@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{CatchUp, WallTime, tick_id};
 
-/// Timers this far ahead may still be in a part of the wheel that is not looked at.
+/// Short, because timers further ahead can be in a level of the wheel that is not looked at.
 const AHEAD_MS: i64 = 3_000;
 
-/// The ids of ticks that are due in the next seconds, by second.
+/// The ids of ticks that are due within [`AHEAD_MS`], sorted.
 fn coming(clockwork: &mut Clockwork) -> Vec<String> {
     let now = clockwork.believed();
     let mut ids = clockwork.machine.coming_tick_ids(now, WallTime(now.0 + AHEAD_MS));
