@@ -105,8 +105,10 @@ impl Drop for Network {
         if !self.has_links {
             return;
         }
-        // Whatever does not go now is removed by the next run.
-        for host in &self.hosts {
+        // Whatever does not go now is removed by the next run. The kernel removes the links of a namespace later than
+        // the namespace, when the next network of this process may already need their names.
+        for (number, host) in (1_usize..).zip(&self.hosts) {
+            try_ip(&format!("link del {}o{number}", self.name));
             try_ip(&format!("netns del {host}"));
         }
         try_ip(&format!("link del {}", self.name));
