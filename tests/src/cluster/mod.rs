@@ -88,7 +88,7 @@ impl Cluster {
     /// # Panics
     /// When something does not start.
     pub async fn start_with(shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
-        Self::start_all(&rota(), shape, worker, session_ttl).await
+        Self::start_all(&rota(), shape, worker, session_ttl, Store::options).await
     }
 
     /// The same with nodes of any version.
@@ -96,13 +96,20 @@ impl Cluster {
     /// # Panics
     /// When something does not start.
     pub async fn start_as(program: &Path, shape: Shape, worker: &Path) -> Self {
-        Self::start_all(program, shape, worker, SESSION_TTL).await
+        Self::start_all(program, shape, worker, SESSION_TTL, Store::options_of_all_versions).await
     }
 
-    async fn start_all(program: &Path, shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
+    async fn start_all(
+        program: &Path,
+        shape: Shape,
+        worker: &Path,
+        session_ttl: Duration,
+        options: fn(&Store) -> Vec<String>,
+    ) -> Self {
         let (mut network, home) = (Network::new(), tempfile::tempdir().expect("a directory"));
         let store = Store::new(shape.backend, &mut network, shape.servers, home.path());
-        let nodes = nodes(program, &mut network, shape.nodes, &store, session_ttl, home.path());
+        let nodes =
+            nodes(program, &mut network, shape.nodes, &options(&store), session_ttl, home.path());
         let history = Recorder::start(&store);
         let mut cluster = Self {
             healed: Instant::now(),
@@ -321,7 +328,7 @@ fn nodes(
     program: &Path,
     network: &mut Network,
     count: usize,
-    store: &Store,
+    options: &[String],
     session_ttl: Duration,
     home: &Path,
 ) -> Vec<Process> {
@@ -338,7 +345,7 @@ fn nodes(
             .ok()
             .filter(|filter| !filter.is_empty())
             .map(|filter| format!("--log={filter}"));
-        let arguments = arguments.into_iter().chain(store.options()).chain(log).collect();
+        let arguments = arguments.into_iter().chain(options.iter().cloned()).chain(log).collect();
         Process::new(host, &name, program, arguments, home)
     };
     (0..count).map(node).collect()

@@ -152,10 +152,16 @@ impl Store {
         let ttl = format!("--leader-ttl={}s", self.backend.leader_ttl().as_secs());
         let mut options = vec![format!("--store={}", self.url()), ttl];
         if matches!(self.backend, Backend::Etcd | Backend::Etcd35) {
-            // As a flag, which older versions know too.
             options.push(format!("--store-etcd-quota-bytes={}", etcd::QUOTA_BYTES));
         }
         options
+    }
+
+    /// The same by their former names, which older versions know too.
+    #[must_use]
+    pub fn options_of_all_versions(&self) -> Vec<String> {
+        let former = |option: String| option.replace("--store-etcd-", "--store-");
+        self.options().into_iter().map(former).collect()
     }
 
     /// Where all servers are, with commas between.
