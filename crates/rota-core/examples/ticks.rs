@@ -9,9 +9,9 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rota_core::{
-    Command, Definition, Effect, Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now,
-    Overlap, Priority, Retention, ScheduleDefinition, ScheduleFingerprints, ScheduleRecord,
-    ScheduleState, TaskId, TaskIdSequence, Template, TickOwners, TickRules, WallTime,
+    Definition, Effect, Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Overlap,
+    Priority, Retention, ScheduleDefinition, ScheduleFingerprints, ScheduleRecord, ScheduleState,
+    TaskCommand, TaskId, TaskIdSequence, Template, TickOwners, TickRules, WallTime,
 };
 use rota_cron::{IntervalSpec, Recurrence, RecurrenceSpec};
 
@@ -89,7 +89,7 @@ fn main() {
         machine.begin(now, step + 1);
         // The tasks of the step before have ended.
         for task in running.drain(..) {
-            machine.apply(Command::Cancel { task, stored: None }).expect("a live task");
+            machine.apply(TaskCommand::Cancel.on(task)).expect("a live task");
         }
         let began = processor_time();
         machine.tick(now.mono);

@@ -29,7 +29,7 @@ pub use machine::{
     LiveView, Machine, MachineLimits, MachineStats, Mutation, OpenSession, Orders, PauseEvent,
     PutSchedule, QueueCounts, QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView,
     SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored, Submit,
-    TickEvent, TickOwners, Waiting,
+    TaskCommand, TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Name, Refusal, Stored, TaskId, TaskSpec,
-    TickRecord, WallTime,
+    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Name, Refusal, Stored, TaskCommand, TaskId,
+    TaskSpec, TickRecord, WallTime,
 };
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
@@ -48,7 +48,10 @@ pub(crate) fn keys<'a>(
                         keys.extend(records::keys_of::<Done>(&task));
                         keys.extend(records::keys_of::<Live>(&task));
                     }
-                    if let Command::Retry { task, spec: None, .. } = command {
+                    if let Command::Task {
+                        task, command: TaskCommand::Retry { spec: None }, ..
+                    } = command
+                    {
                         keys.extend(records::keys_of::<Spec>(task));
                     }
                 }

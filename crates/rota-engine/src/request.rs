@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{AttemptOutcome, Command, Machine, Name, Refusal, Reply, Report};
+use rota_core::{AttemptOutcome, Command, Machine, Name, Refusal, Reply, Report, TaskCommand};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -239,7 +239,7 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
         Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } => {
             (output_tail, outcome)
         }
-        Command::Edit { edit, .. } => return size_of(&edit.spec),
+        Command::Task { command: TaskCommand::Edit(edit), .. } => return size_of(&edit.spec),
         Command::PutSchedule(put) => return size_of_schedule(&put.record.definition),
         _ => return 0,
     };

@@ -8,7 +8,7 @@ use std::{
 
 use rota_core::{
     AttemptOutcome, Command, Failure, FailureReason, Now, Priority, Refusal, Reply, Report, RunAt,
-    Submit, TaskId, TaskSpec,
+    Submit, TaskCommand, TaskId, TaskSpec,
 };
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
@@ -275,7 +275,7 @@ impl Coordinator<'_> {
                 results.push(Ok(Reply::Done));
                 continue;
             }
-            if let Command::Edit { edit, .. } = &mut command
+            if let Command::Task { command: TaskCommand::Edit(edit), .. } = &mut command
                 && Planted::EditsIgnoreVersions.is_made()
             {
                 edit.edits = self.machine.task(edit.spec.id).map_or(edit.edits, |task| task.edits);
@@ -290,7 +290,7 @@ impl Coordinator<'_> {
                 _ => None,
             };
             let what = match &command {
-                Command::Edit { .. } => "a task",
+                Command::Task { .. } => "a task",
                 Command::PutSchedule(_) => "a schedule",
                 Command::PutCalendar { .. } => "a calendar",
                 _ => "a result with its output",
@@ -320,7 +320,7 @@ impl Coordinator<'_> {
 
     fn needs_prefetch(&self, command: &Command) -> bool {
         self.machine.wants_stored(command).is_some()
-            || matches!(command, Command::Retry { spec: None, .. })
+            || matches!(command, Command::Task { command: TaskCommand::Retry { spec: None }, .. })
     }
 
     /// Whether a task that is not live here is live in the store. Then another node leads, and this one has yet to notice:
@@ -338,19 +338,16 @@ impl Coordinator<'_> {
         // The caller read the records before. The machine knows the tasks that have ended since.
         let Some(prefetched) = prefetched else { return Ok(()) };
         let wanted = self.machine.wants_stored(command);
-        if let Command::Retry { task, spec: spec @ None, .. } = command {
+        if let Command::Task { task, command: TaskCommand::Retry { spec: spec @ None }, .. } =
+            command
+        {
             *spec = prefetched.spec(*task)?;
         }
         if let Some(task) = wanted {
             match command {
-                Command::Cancel { stored, .. }
-                | Command::Retry { stored, .. }
-                | Command::Reschedule { stored, .. }
-                | Command::SetPriority { stored, .. }
-                | Command::Edit { stored, .. }
-                | Command::Delete { stored, .. }
-                | Command::Purge { stored, .. }
-                | Command::Report { stored, .. } => *stored = prefetched.stored(task)?,
+                Command::Task { stored, .. } | Command::Report { stored, .. } => {
+                    *stored = prefetched.stored(task)?;
+                }
                 _ => {}
             }
         }
@@ -386,12 +383,12 @@ impl Coordinator<'_> {
                     continue;
                 }
             };
-            let purge = if Planted::PurgesBlindly.is_made() {
-                Command::Delete { task: *task, stored }
+            let command = if Planted::PurgesBlindly.is_made() {
+                TaskCommand::Delete
             } else {
-                Command::Purge { task: *task, stored }
+                TaskCommand::Purge
             };
-            let reply = self.machine.apply(purge);
+            let reply = self.machine.apply(Command::Task { task: *task, command, stored });
             // The clock was set back since. A task that ended again later has another entry.
             if let Ok(Reply::Kept { until }) = reply {
                 done &= Some(layout::retain_span(until)) != span;
@@ -420,8 +417,10 @@ fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
 fn is_answered_early(command: &Command) -> bool {
     match command {
         Command::PauseQueue { .. } => Planted::AnswersPausesEarly.is_made(),
-        Command::Cancel { .. } => Planted::AnswersCancelsEarly.is_made(),
-        Command::Edit { .. } => Planted::AnswersEditsEarly.is_made(),
+        Command::Task { command: TaskCommand::Cancel, .. } => {
+            Planted::AnswersCancelsEarly.is_made()
+        }
+        Command::Task { command: TaskCommand::Edit(_), .. } => Planted::AnswersEditsEarly.is_made(),
         _ => false,
     }
 }

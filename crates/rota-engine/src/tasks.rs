@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rota_core::{
     AttemptRecord, Command, DoneRecord, Edit, LiveRecord, LiveView, Machine, Priority, Refusal,
-    Reply, RunAt, TaskId,
+    Reply, RunAt, TaskCommand, TaskId,
 };
 use rota_store::{Direction, KeyRange, StoreError};
 use tracing::{debug, error};
@@ -121,7 +121,7 @@ impl Engine {
     /// # Errors
     /// When there is no such task, or it has ended with another status.
     pub async fn cancel(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        self.manage(task, |task| Command::Cancel { task, stored: None }).await
+        self.manage(task, TaskCommand::Cancel).await
     }
 
     /// Runs an ended task again.
@@ -134,7 +134,7 @@ impl Engine {
         let Inner { store, shared, .. } = self.inner.as_ref();
         let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
         let spec = found.into_iter().next().and_then(Found::record);
-        self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
+        self.manage(&TaskRef::Id(id), TaskCommand::Retry { spec }).await
     }
 
     /// Changes when a waiting task is due.
@@ -144,7 +144,7 @@ impl Engine {
     pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
         let now = self.inner.shared.host.now().wall;
         let run_at = run_at.resolve(now);
-        self.manage(task, |task| Command::Reschedule { task, run_at, stored: None }).await
+        self.manage(task, TaskCommand::Reschedule { run_at }).await
     }
 
     /// Changes the priority of a waiting task.
@@ -156,7 +156,7 @@ impl Engine {
         task: &TaskRef,
         priority: Priority,
     ) -> Result<TaskView, EngineError> {
-        self.manage(task, |task| Command::SetPriority { task, priority, stored: None }).await
+        self.manage(task, TaskCommand::SetPriority(priority)).await
     }
 
     /// Changes the definition of a waiting task.
@@ -169,7 +169,7 @@ impl Engine {
         let now = self.inner.shared.host.now().wall;
         let run_at = run_at.map(|run_at| run_at.resolve(now));
         let edit = Box::new(Edit { spec: Arc::new(spec), edits, priority, run_at });
-        self.manage(&TaskRef::Id(id), |_| Command::Edit { edit, stored: None }).await
+        self.manage(&TaskRef::Id(id), TaskCommand::Edit(edit)).await
     }
 
     /// Deletes an ended task.
@@ -178,7 +178,7 @@ impl Engine {
     /// When there is no such task, or it is live.
     pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
-        self.change(Command::Delete { task: id, stored: None }).await
+        self.change(TaskCommand::Delete.on(id)).await
     }
 
     /// Gets the attempts of a task, oldest first, or the newest of very many. `None` if there is no such
@@ -244,13 +244,9 @@ impl Engine {
         self.command(command).await
     }
 
-    async fn manage(
-        &self,
-        task: &TaskRef,
-        command: impl FnOnce(TaskId) -> Command,
-    ) -> Result<TaskView, EngineError> {
+    async fn manage(&self, task: &TaskRef, command: TaskCommand) -> Result<TaskView, EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
-        self.change(command(id)).await?;
+        self.change(command.on(id)).await?;
         if Planted::LiesAboutChanges.is_made_once_in(10) {
             return Err(unavailable("the engine did not return the outcome"));
         }

@@ -1,9 +1,9 @@
-//! Commands of clients on existing tasks and queues.
+//! Commands on one existing task, and the pause of a queue.
 
 use std::sync::Arc;
 
 use super::{
-    Admission, CANCEL_GRACE, Edit, Effect, Flags, Happened, Machine, Mutation, Refusal, Reply,
+    Admission, CANCEL_GRACE, Effect, Flags, Happened, Machine, Mutation, Refusal, Reply,
     StopReason, Stored, TaskIndex,
 };
 use crate::{
@@ -12,7 +12,59 @@ use crate::{
     lifecycle::{Action, IllegalTransition, transition},
 };
 
+/// A command on one existing task.
+#[derive(Debug, Clone)]
+pub enum TaskCommand {
+    /// Cancels it.
+    Cancel,
+    /// Runs it again after its end.
+    Retry {
+        /// The stored definition, which has the policy. `None` if there is none.
+        spec: Option<Arc<TaskSpec>>,
+    },
+    /// Changes when it is due.
+    Reschedule { run_at: WallTime },
+    /// Changes its priority.
+    SetPriority(Priority),
+    /// Changes its definition while it waits.
+    Edit(Box<Edit>),
+    /// Deletes it.
+    Delete,
+    /// Retention: removes it if it has ended and its retention time is over.
+    Purge,
+}
+
+/// A change of a waiting task.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The complete new definition. Id, names, queue and kind do not change.
+    pub spec: Arc<TaskSpec>,
+    /// The number of earlier changes on which the new definition is based. Another number is a conflict.
+    pub edits: u32,
+    /// New priority. `None` keeps the old one.
+    pub priority: Option<Priority>,
+    /// New due time. `None` keeps the old one, and a backoff.
+    pub run_at: Option<WallTime>,
+}
+
 impl Machine {
+    pub(super) fn on_task(
+        &mut self,
+        task: TaskId,
+        command: TaskCommand,
+        stored: Stored,
+    ) -> Result<Reply, Refusal> {
+        match command {
+            TaskCommand::Cancel => self.cancel(task, stored),
+            TaskCommand::Retry { spec } => self.retry(task, stored, spec.as_deref()),
+            TaskCommand::Reschedule { run_at } => self.reschedule(task, run_at, stored),
+            TaskCommand::SetPriority(priority) => self.set_priority(task, priority, stored),
+            TaskCommand::Edit(edit) => self.edit(task, *edit, stored),
+            TaskCommand::Delete => self.delete(task, stored),
+            TaskCommand::Purge => Ok(self.purge(task, stored)),
+        }
+    }
+
     pub(super) fn cancel(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {
         let Some(index) = self.live.find(task) else {
             let done = self.ended(task, stored)?;
@@ -46,7 +98,7 @@ impl Machine {
         Ok(Reply::Task { task, status })
     }
 
-    pub(super) fn retry(
+    fn retry(
         &mut self,
         task: TaskId,
         stored: Stored,
@@ -95,7 +147,7 @@ impl Machine {
         self.step.mutations.push(Mutation::DeleteDone(done.clone()));
     }
 
-    pub(super) fn reschedule(
+    fn reschedule(
         &mut self,
         task: TaskId,
         run_at: WallTime,
@@ -118,7 +170,7 @@ impl Machine {
         Ok(Reply::Task { task, status: self.live.at(index).status })
     }
 
-    pub(super) fn set_priority(
+    fn set_priority(
         &mut self,
         task: TaskId,
         priority: Priority,
@@ -136,9 +188,9 @@ impl Machine {
 
     /// Changes the definition of a waiting task. It keeps its place in its queue unless its priority or due
     /// time changes.
-    pub(super) fn edit(&mut self, edit: Edit, stored: Stored) -> Result<Reply, Refusal> {
+    fn edit(&mut self, task: TaskId, edit: Edit, stored: Stored) -> Result<Reply, Refusal> {
         let Edit { spec, edits, priority, run_at } = edit;
-        let task = spec.id;
+        debug_assert_eq!(task, spec.id, "the definition is of another task");
         let index = self.find_live(task, Action::Edit, stored)?;
         transition(self.live.at(index).status, Action::Edit)?;
         let known = self.edits.get(index).copied().unwrap_or(0);
@@ -173,7 +225,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn delete(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {
+    fn delete(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {
         if let Some(index) = self.live.find(task) {
             let from = self.live.at(index).status;
             return Err(IllegalTransition { from, action: Action::Delete }.into());
@@ -183,7 +235,7 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    pub(super) fn purge(&mut self, task: TaskId, stored: Stored) -> Reply {
+    fn purge(&mut self, task: TaskId, stored: Stored) -> Reply {
         if self.live.find(task).is_none()
             && let Some(done) = self.settling.done(task, stored)
         {

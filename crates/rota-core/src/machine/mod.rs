@@ -3,7 +3,7 @@
 //! This file has the parts of the machine, and the only place where a task changes its status
 //! (`Machine::advance`). The other files implement the commands: of clients in `submit` and `manage`, of
 //! workers in `session` and `report`. `clock` has the effects of time, `restore` loads records, `assign`
-//! leases tasks, and `look` has the reads.
+//! leases tasks, and `queries` has the reads.
 
 mod assign;
 mod clock;
@@ -20,6 +20,7 @@ mod page;
 mod policies;
 mod queries;
 mod reclaim;
+mod reply;
 mod report;
 mod restore;
 mod roster;
@@ -38,13 +39,16 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
-    Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, KeyOwner,
-    KeyOwners, LeaseId, Mutation, OpenSession, PutSchedule, Refusal, Reply, Report, SessionEnd,
-    StopReason, Stored, Submit,
+    AttemptOutcome, Command, Credit, KeyOwner, KeyOwners, OpenSession, PutSchedule, Report, Submit,
 };
 pub use count::{CountPart, LiveCounts};
 pub use events::{Event, Happened, LaneName, PauseEvent, TickEvent};
+pub use manage::{Edit, TaskCommand};
 pub use page::{LiveFilter, LivePage};
+pub use reply::{
+    Assignment, Change, Effect, EndReason, LeaseId, Mutation, Refusal, Reply, SessionEnd,
+    StopReason, Stored,
+};
 pub use schedules::{ScheduleStats, ScheduleView, TickOwners};
 pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
 pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
@@ -239,15 +243,7 @@ impl Machine {
     pub fn apply(&mut self, command: Command) -> Result<Reply, Refusal> {
         match command {
             Command::Submit(submit) => self.submit(&submit),
-            Command::Cancel { task, stored } => self.cancel(task, stored),
-            Command::Retry { task, stored, spec } => self.retry(task, stored, spec.as_deref()),
-            Command::Reschedule { task, run_at, stored } => self.reschedule(task, run_at, stored),
-            Command::SetPriority { task, priority, stored } => {
-                self.set_priority(task, priority, stored)
-            }
-            Command::Edit { edit, stored } => self.edit(*edit, stored),
-            Command::Delete { task, stored } => self.delete(task, stored),
-            Command::Purge { task, stored } => Ok(self.purge(task, stored)),
+            Command::Task { task, command, stored } => self.on_task(task, command, stored),
             Command::PauseQueue { queue, pause } => self.pause_queue(&queue, pause),
             Command::PurgeTick { schedule, first, retain_until } => {
                 Ok(self.purge_tick(schedule, first, retain_until))

@@ -24,14 +24,7 @@ impl Machine {
     #[must_use]
     pub fn wants_stored(&self, command: &Command) -> Option<TaskId> {
         let task = match command {
-            Command::Cancel { task, .. }
-            | Command::Retry { task, .. }
-            | Command::Reschedule { task, .. }
-            | Command::SetPriority { task, .. }
-            | Command::Delete { task, .. }
-            | Command::Purge { task, .. }
-            | Command::Report { task, .. } => *task,
-            Command::Edit { edit, .. } => edit.spec.id,
+            Command::Task { task, .. } | Command::Report { task, .. } => *task,
             _ => return None,
         };
         (self.live.find(task).is_none() && !self.settling.knows(task)).then_some(task)

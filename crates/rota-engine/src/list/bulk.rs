@@ -1,6 +1,6 @@
 //! Actions on many tasks, and their dry runs.
 
-use rota_core::{Action, Command, Refusal, Reply, Status, lifecycle::transition};
+use rota_core::{Action, Refusal, Reply, Status, TaskCommand, lifecycle::transition};
 
 use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
@@ -28,14 +28,14 @@ impl Engine {
         let command = |view: TaskView| {
             let task = view.spec.id;
             match action {
-                BulkAction::Cancel => Command::Cancel { task, stored: None },
+                BulkAction::Cancel => TaskCommand::Cancel.on(task),
                 // The definition is already read. The coordinator would read it again with its payload. If it
                 // cannot be read, the retry is refused for that reason.
                 BulkAction::Retry => {
                     let spec = view.is_readable.then_some(view.spec);
-                    Command::Retry { task, stored: None, spec }
+                    TaskCommand::Retry { spec }.on(task)
                 }
-                BulkAction::Delete => Command::Delete { task, stored: None },
+                BulkAction::Delete => TaskCommand::Delete.on(task),
             }
         };
         let TaskPage { tasks, examined, next } = page;

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     Action, AttemptOutcome, Command, Effect, EndReason, LeaseToken, Machine, Millis, MonoTime,
-    Mutation, Name, Priority, Report, SessionId, Status, TaskId, lifecycle::transition,
+    Mutation, Name, Priority, Report, SessionId, Status, TaskCommand, TaskId,
+    lifecycle::transition,
 };
 
 // ---- who may do what
@@ -54,27 +55,32 @@ impl Scope {
         Self::new(Who::Only([task].into()), moves)
     }
 
+    fn of_task(task: TaskId, command: &TaskCommand, world: &World) -> Self {
+        use Status as S;
+        let requeues =
+            |task| Self { requeues: Some(task), ..Self::only(task, &[(WAITING, WAITING)]) };
+        match command {
+            TaskCommand::Cancel => Self::only(task, &[(WAITING, &[S::Cancelled])]),
+            TaskCommand::Retry { .. } => {
+                Self::only(task, &[(&[S::Failed, S::Cancelled, S::Expired], &[S::Pending])])
+            }
+            TaskCommand::Reschedule { .. } => requeues(task),
+            TaskCommand::Edit(edit) if edit.run_at.is_some() => requeues(task),
+            TaskCommand::SetPriority(_) | TaskCommand::Edit(_) => Self::only(task, &[]),
+            TaskCommand::Delete => Self { removes: true, ..Self::only(task, &[]) },
+            TaskCommand::Purge => {
+                let done = world.newest.done.get(&task);
+                let over = done.is_some_and(|done| done.retain_until <= world.now.wall);
+                Self { removes: over, ..Self::only(task, &[]) }
+            }
+        }
+    }
+
     pub(super) fn of(command: &Command, world: &World) -> Self {
         use Status as S;
         match command {
             Command::Submit(submit) => Self { creates: true, ..Self::only(submit.spec.id, &[]) },
-            Command::Cancel { task, .. } => Self::only(*task, &[(WAITING, &[S::Cancelled])]),
-            Command::Retry { task, .. } => {
-                Self::only(*task, &[(&[S::Failed, S::Cancelled, S::Expired], &[S::Pending])])
-            }
-            Command::Reschedule { task, .. } => {
-                Self { requeues: Some(*task), ..Self::only(*task, &[(WAITING, WAITING)]) }
-            }
-            Command::Edit { edit, .. } if edit.run_at.is_some() => {
-                let task = edit.spec.id;
-                Self { requeues: Some(task), ..Self::only(task, &[(WAITING, WAITING)]) }
-            }
-            Command::Delete { task, .. } => Self { removes: true, ..Self::only(*task, &[]) },
-            Command::Purge { task, .. } => {
-                let done = world.newest.done.get(task);
-                let over = done.is_some_and(|done| done.retain_until <= world.now.wall);
-                Self { removes: over, ..Self::only(*task, &[]) }
-            }
+            Command::Task { task, command, .. } => Self::of_task(*task, command, world),
             Command::Report { task, report, .. } => Self::only(
                 *task,
                 match report {
@@ -103,9 +109,7 @@ impl Scope {
                     ],
                 )
             }
-            Command::SetPriority { .. }
-            | Command::Edit { .. }
-            | Command::PauseQueue { .. }
+            Command::PauseQueue { .. }
             | Command::OpenSession(_)
             | Command::Heartbeat { .. }
             | Command::SetCredit { .. }

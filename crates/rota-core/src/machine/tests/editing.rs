@@ -7,7 +7,7 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Definition, Edit, Millis, Refusal, Reply, Status, TaskId, TaskSpec, WallTime,
+    Definition, Edit, Millis, Refusal, Reply, Status, TaskCommand, TaskId, TaskSpec, WallTime,
 };
 
 /// Changes a task as one who knows that it was changed so often.
@@ -21,7 +21,7 @@ fn edit(
     let mut spec = TaskSpec::clone(&world.newest.specs[&task]);
     change(&mut spec.definition);
     let edit = Edit { spec: Arc::new(spec), edits, priority: None, run_at };
-    world.apply(Command::Edit { edit: Box::new(edit), stored: None })
+    world.apply(TaskCommand::Edit(Box::new(edit)).on(task))
 }
 
 #[test]

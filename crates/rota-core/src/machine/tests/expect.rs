@@ -5,8 +5,8 @@ use super::{
     world::{Accepted, World},
 };
 use crate::{
-    Action, Command, Edit, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId,
-    WallTime, lifecycle::transition,
+    Action, Command, Edit, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskCommand,
+    TaskId, WallTime, lifecycle::transition,
 };
 
 /// What must be answered.
@@ -55,54 +55,9 @@ impl Expected {
 impl World {
     /// What the machine must answer, by the world's own books.
     pub(super) fn expected(&self, command: &Command) -> Expected {
-        let illegal = |from, action| Expected::Illegal(from, action);
-        let status = |task: &TaskId| self.status(*task);
         match command {
             Command::Submit(submit) => self.expected_of_submit(submit),
-            Command::Cancel { task, .. } => match status(task) {
-                None => Expected::Unknown,
-                Some(from) if from.is_leased() => Expected::Task(from),
-                Some(Status::Cancelled) => Expected::Task(Status::Cancelled),
-                Some(from) if from.is_terminal() => illegal(from, Action::Cancel),
-                Some(_) => Expected::Task(Status::Cancelled),
-            },
-            Command::Retry { task, .. } => match status(task) {
-                None => Expected::Unknown,
-                Some(from) if transition(from, Action::Retry).is_err() => {
-                    illegal(from, Action::Retry)
-                }
-                Some(_) if self.is_full(&self.newest.specs[task].definition.queue) => {
-                    Expected::Refused
-                }
-                Some(_) => Expected::Task(Status::Pending),
-            },
-            Command::Reschedule { task, run_at, .. } => match status(task) {
-                None => Expected::Unknown,
-                Some(from) if transition(from, Action::Postpone).is_err() => {
-                    illegal(from, Action::Postpone)
-                }
-                Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
-                Some(_)
-                    if *run_at > self.now.wall && self.is_dead_by(*run_at, self.expiry(*task)) =>
-                {
-                    Expected::Refused
-                }
-                Some(_) => Expected::Task(Status::Scheduled),
-            },
-            Command::SetPriority { task, .. } => match status(task) {
-                None => Expected::Unknown,
-                Some(from) if transition(from, Action::Reprioritize).is_err() => {
-                    illegal(from, Action::Reprioritize)
-                }
-                Some(from) => Expected::Task(from),
-            },
-            Command::Edit { edit, .. } => self.expected_of_edit(edit, status(&edit.spec.id)),
-            Command::Delete { task, .. } => match status(task) {
-                None => Expected::Unknown,
-                Some(from) if !from.is_terminal() => illegal(from, Action::Delete),
-                Some(_) => Expected::Done,
-            },
-            Command::Purge { .. } => Expected::DoneOrKept,
+            Command::Task { task, command, .. } => self.expected_of_task(*task, command),
             Command::Report { task, token, report, .. } => {
                 self.expected_of_report(*task, *token, report)
             }
@@ -163,6 +118,57 @@ impl World {
     fn is_full(&self, queue: &Name) -> bool {
         let live = self.snapshot.live_in(queue);
         live >= self.limits.queue_length_max
+    }
+
+    fn expected_of_task(&self, task: TaskId, command: &TaskCommand) -> Expected {
+        let illegal = |from, action| Expected::Illegal(from, action);
+        let status = self.status(task);
+        match command {
+            TaskCommand::Cancel => match status {
+                None => Expected::Unknown,
+                Some(from) if from.is_leased() => Expected::Task(from),
+                Some(Status::Cancelled) => Expected::Task(Status::Cancelled),
+                Some(from) if from.is_terminal() => illegal(from, Action::Cancel),
+                Some(_) => Expected::Task(Status::Cancelled),
+            },
+            TaskCommand::Retry { .. } => match status {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Retry).is_err() => {
+                    illegal(from, Action::Retry)
+                }
+                Some(_) if self.is_full(&self.newest.specs[&task].definition.queue) => {
+                    Expected::Refused
+                }
+                Some(_) => Expected::Task(Status::Pending),
+            },
+            TaskCommand::Reschedule { run_at } => match status {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Postpone).is_err() => {
+                    illegal(from, Action::Postpone)
+                }
+                Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
+                Some(_)
+                    if *run_at > self.now.wall && self.is_dead_by(*run_at, self.expiry(task)) =>
+                {
+                    Expected::Refused
+                }
+                Some(_) => Expected::Task(Status::Scheduled),
+            },
+            TaskCommand::SetPriority(_) => match status {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Reprioritize).is_err() => {
+                    illegal(from, Action::Reprioritize)
+                }
+                Some(from) => Expected::Task(from),
+            },
+            TaskCommand::Edit(edit) => self.expected_of_edit(edit, status),
+            TaskCommand::Delete => match status {
+                None => Expected::Unknown,
+                Some(from) if !from.is_terminal() => illegal(from, Action::Delete),
+                Some(_) => Expected::Done,
+            },
+            TaskCommand::Purge => Expected::DoneOrKept,
+        }
     }
 
     fn expected_of_edit(&self, edit: &Edit, status: Option<Status>) -> Expected {

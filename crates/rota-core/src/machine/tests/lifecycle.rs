@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Assignment, AttemptOutcome, Command, Effect, Failure, FailureReason, Jitter, Machine,
     MachineLimits, Millis, Mutation, Refusal, Reply, Report, Retention, RetryPolicy, RunAt, Status,
-    StopReason, TaskId, UnknownFields, Waiting, WallTime,
+    StopReason, TaskCommand, TaskId, UnknownFields, Waiting, WallTime,
 };
 
 /// Retries of which each comes after exactly twice the time of the one before: 1 s, 2 s, 4 s.
@@ -526,7 +526,9 @@ fn what_a_newer_version_wrote_of_a_task_is_kept_when_it_is_retried() {
         let (stored, spec) = (Some(Arc::new(done)), Some(Arc::new(spec)));
         let mut machine = Machine::new(MachineLimits::default(), Retention::default(), world.now);
         machine.begin(world.now, 1);
-        machine.apply(Command::Retry { task, stored, spec }).unwrap();
+        machine
+            .apply(Command::Task { task, command: TaskCommand::Retry { spec }, stored })
+            .unwrap();
         let unknown = machine.seal().mutations.into_iter().find_map(|mutation| match mutation {
             Mutation::PutLive(record) => Some(record.unknown),
             _ => None,
@@ -557,7 +559,7 @@ fn retention_removes_what_is_over_and_nothing_else() {
     let task = world.submit(Task::new("q", "k").policy(|policy| {
         policy.retention = Some(Millis(5000));
     }));
-    let purge = Command::Purge { task, stored: None };
+    let purge = TaskCommand::Purge.on(task);
     world.apply(purge.clone()).unwrap();
     world.cancel(task).unwrap();
     world.settle();

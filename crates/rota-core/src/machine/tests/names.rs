@@ -5,7 +5,7 @@ use super::{
     say::{Task, completed, name},
     world::World,
 };
-use crate::{Command, MachineLimits, Millis, Refusal};
+use crate::{Command, MachineLimits, Millis, Refusal, TaskCommand};
 
 #[test]
 fn a_repeat_is_the_same_task_and_another_body_a_conflict() {
@@ -188,7 +188,7 @@ fn lanes_and_subscriptions_do_not_grow_with_history() {
         let (queue, kind) = (format!("q{}", round % 60), format!("k{round}"));
         let session = world.open(1, &[], &[&kind]);
         let task = world.submit(Task::new(&queue, &kind));
-        world.machine.apply(Command::Cancel { task, stored: None }).unwrap();
+        world.machine.apply(TaskCommand::Cancel.on(task)).unwrap();
         world.machine.apply(Command::CloseSession { session, connection: None }).unwrap();
         world.step_bare();
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ClientKeys, Command, LeaseToken, Millis, Now, Priority, Report, SessionId, SessionState,
-    WallTime,
+    TaskCommand, WallTime,
 };
 
 /// Opens a session of a worker of that name.
@@ -97,12 +97,12 @@ fn the_store_is_asked_for_tasks_that_ended_before_the_last_two_steps() {
         let (stored, spec, priority, run_at) = (None, None, Priority::MAX, START.wall);
         let report = Report::Released;
         [
-            Command::Cancel { task, stored: None },
-            Command::Retry { task, stored: None, spec },
-            Command::Reschedule { task, run_at, stored: None },
-            Command::SetPriority { task, priority, stored: None },
-            Command::Delete { task, stored: None },
-            Command::Purge { task, stored: None },
+            TaskCommand::Cancel.on(task),
+            TaskCommand::Retry { spec }.on(task),
+            TaskCommand::Reschedule { run_at }.on(task),
+            TaskCommand::SetPriority(priority).on(task),
+            TaskCommand::Delete.on(task),
+            TaskCommand::Purge.on(task),
             Command::Report { task, token, report, fingerprint: 0, random: 0, stored },
         ]
     };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Assignment, AttemptOutcome, Command, Credit, Edit, Failure, FailureReason, Jitter, LeaseId,
     LeaseToken, MachineLimits, Millis, OpenSession, Policy, Priority, Report, RetryPolicy, RunAt,
-    SessionId, TaskId, TaskSpec, WallTime,
+    SessionId, TaskCommand, TaskId, TaskSpec, WallTime,
 };
 
 const QUEUES: [&str; 3] = ["mail", "images", "reports"];
@@ -359,22 +359,21 @@ fn happen(world: &mut World, event: Event) {
             let _ = world.apply(make(task));
         }
     };
-    let stored = None;
     match event {
         Event::Submit { task } => {
             let _ = world.try_submit(task.build());
         }
-        Event::Cancel(task) => about(world, task, &|task| Command::Cancel { task, stored: None }),
+        Event::Cancel(task) => about(world, task, &|task| TaskCommand::Cancel.on(task)),
         Event::Retry(task) => {
-            about(world, task, &|task| Command::Retry { task, stored: None, spec: None });
+            about(world, task, &|task| TaskCommand::Retry { spec: None }.on(task));
         }
         Event::Reschedule(task, delay) => {
             let run_at = WallTime((world.now.wall.0 + delay).max(1));
-            about(world, task, &|task| Command::Reschedule { task, run_at, stored: None });
+            about(world, task, &|task| TaskCommand::Reschedule { run_at }.on(task));
         }
         Event::SetPriority(task, level) => {
             let priority = Priority::new(level).unwrap();
-            about(world, task, &|task| Command::SetPriority { task, priority, stored: None });
+            about(world, task, &|task| TaskCommand::SetPriority(priority).on(task));
         }
         Event::Edit(task, stale, timeout) => {
             let Some(task) = pick(world, task) else { return };
@@ -384,13 +383,13 @@ fn happen(world: &mut World, event: Event) {
             let edits = world.newest.live.get(&task).map_or(0, |live| live.edits);
             let edits = edits + u32::from(stale);
             let edit = Edit { spec: Arc::new(spec), edits, priority: None, run_at: None };
-            let _ = world.apply(Command::Edit { edit: Box::new(edit), stored: None });
+            let _ = world.apply(TaskCommand::Edit(Box::new(edit)).on(task));
         }
-        Event::Delete(task) => about(world, task, &|task| Command::Delete { task, stored: None }),
-        Event::Purge(task) => about(world, task, &|task| Command::Purge { task, stored: None }),
+        Event::Delete(task) => about(world, task, &|task| TaskCommand::Delete.on(task)),
+        Event::Purge(task) => about(world, task, &|task| TaskCommand::Purge.on(task)),
         Event::Unknown => {
             let task = TaskId::from_u64(7).unwrap();
-            let _ = world.apply(Command::Cancel { task, stored });
+            let _ = world.apply(TaskCommand::Cancel.on(task));
         }
         Event::Pause(queue, paused) => world.pause(QUEUES[queue], paused),
         Event::Open(any) => open(world, &any),
@@ -482,7 +481,7 @@ fn nothing_is_left(world: &mut World) {
     world.settle();
     let ended: Vec<_> = world.newest.done.keys().copied().collect();
     for task in ended {
-        world.apply(Command::Purge { task, stored: None }).unwrap();
+        world.apply(TaskCommand::Purge.on(task)).unwrap();
     }
     world.settle();
     assert!(world.durable.specs.is_empty() && world.durable.attempts.is_empty());

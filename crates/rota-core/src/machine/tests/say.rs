@@ -11,8 +11,8 @@ use rustc_hash::FxHasher;
 use super::world::{TTL, World};
 use crate::{
     Assignment, AttemptOutcome, ClientKeys, Command, Credit, Definition, Failure, FailureReason,
-    Name, OpenSession, Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId,
-    TaskSpec, WallTime,
+    Name, OpenSession, Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskCommand,
+    TaskId, TaskSpec, WallTime,
 };
 
 /// A task to be submitted.
@@ -145,20 +145,20 @@ impl World {
     }
 
     pub(super) fn cancel(&mut self, task: TaskId) -> Result<Reply, Refusal> {
-        self.apply(Command::Cancel { task, stored: None })
+        self.apply(TaskCommand::Cancel.on(task))
     }
 
     pub(super) fn retry(&mut self, task: TaskId) -> Result<Reply, Refusal> {
-        self.apply(Command::Retry { task, stored: None, spec: None })
+        self.apply(TaskCommand::Retry { spec: None }.on(task))
     }
 
     pub(super) fn delete(&mut self, task: TaskId) -> Result<Reply, Refusal> {
-        self.apply(Command::Delete { task, stored: None })
+        self.apply(TaskCommand::Delete.on(task))
     }
 
     pub(super) fn reschedule(&mut self, task: TaskId, delay: i64) -> Result<Reply, Refusal> {
         let run_at = WallTime((self.now.wall.0 + delay).max(1));
-        self.apply(Command::Reschedule { task, run_at, stored: None })
+        self.apply(TaskCommand::Reschedule { run_at }.on(task))
     }
 
     pub(super) fn pause(&mut self, queue: &str, paused: bool) {

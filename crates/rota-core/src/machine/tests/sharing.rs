@@ -6,7 +6,9 @@ use super::{
     say::{Task, completed, name},
     world::World,
 };
-use crate::{Command, Credit, Millis, Pause, Priority, SessionId, Status, TaskId, Waiting};
+use crate::{
+    Command, Credit, Millis, Pause, Priority, SessionId, Status, TaskCommand, TaskId, Waiting,
+};
 
 /// One worker takes one task at a time, completes it and takes the next: the order in which they
 /// came.
@@ -56,7 +58,7 @@ fn another_priority_takes_the_last_place_of_its_new_level() {
     let mut world = World::new();
     let [a, b, c] = [5, 5, 9].map(|level| world.submit(Task::new("q", "k").priority(level)));
     let priority = Priority::new(9).unwrap();
-    world.apply(Command::SetPriority { task: b, priority, stored: None }).unwrap();
+    world.apply(TaskCommand::SetPriority(priority).on(b)).unwrap();
     let session = world.open(1, &[], &[]);
     assert_eq!(order_of_service(&mut world, session), [c, b, a]);
 }

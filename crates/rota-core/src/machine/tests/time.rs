@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Command, Effect, FailureReason, Jitter, Millis, MonoTime, Refusal, Report, Status, StopReason,
-    Waiting, WallTime,
+    TaskCommand, Waiting, WallTime,
 };
 
 #[test]
@@ -277,7 +277,7 @@ fn idle_timers_are_dropped() {
     for _ in 0..60 {
         for _ in 0..1000 {
             let task = world.submit(Task::new("q", "k").delay(1 << 35).expires_in(1 << 36));
-            world.machine.apply(Command::Cancel { task, stored: None }).unwrap();
+            world.machine.apply(TaskCommand::Cancel.on(task)).unwrap();
         }
         world.step_bare();
         most = most.max(world.machine.dates.len());

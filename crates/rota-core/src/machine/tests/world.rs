@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Assignment, Command, Credit, Effect, EndKind, Event, Happened, LeaseEnd, LeaseId, LeaseToken,
     LiveView, Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply,
-    Report, Retention, SessionId, Status, Stored, TaskId, TaskIdSequence, WallTime,
+    Report, Retention, SessionId, Status, Stored, TaskCommand, TaskId, TaskIdSequence, WallTime,
 };
 
 /// When worlds begin.
@@ -173,19 +173,11 @@ impl World {
         if let Command::Submit(submit) = command {
             submit.key_owners = store.key_owners(&submit.spec.client_keys);
         }
-        if let Command::Retry { task, spec, .. } = command {
+        if let Command::Task { task, command: TaskCommand::Retry { spec }, .. } = command {
             *spec = store.specs.get(task).cloned();
         }
         let Some(task) = self.machine.wants_stored(command) else { return };
-        if let Command::Cancel { stored, .. }
-        | Command::Retry { stored, .. }
-        | Command::Reschedule { stored, .. }
-        | Command::SetPriority { stored, .. }
-        | Command::Edit { stored, .. }
-        | Command::Delete { stored, .. }
-        | Command::Purge { stored, .. }
-        | Command::Report { stored, .. } = command
-        {
+        if let Command::Task { stored, .. } | Command::Report { stored, .. } = command {
             *stored = store.done.get(&task).cloned();
         }
     }
@@ -194,11 +186,13 @@ impl World {
     fn note(&mut self, command: &Command, reply: &Result<Reply, Refusal>) {
         match (command, reply) {
             (_, Ok(Reply::Submitted { task, created: true })) => self.created.push(*task),
-            (Command::Delete { task, .. }, Ok(_)) => {
+            (Command::Task { task, command: TaskCommand::Delete, .. }, Ok(_)) => {
                 self.removed.push(*task);
                 self.accepted.remove(task);
             }
-            (Command::Purge { task, .. }, _) if self.status(*task).is_none() => {
+            (Command::Task { task, command: TaskCommand::Purge, .. }, _)
+                if self.status(*task).is_none() =>
+            {
                 self.removed.push(*task);
                 self.accepted.remove(task);
             }

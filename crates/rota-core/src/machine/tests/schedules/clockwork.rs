@@ -14,8 +14,8 @@ use crate::{
     Assignment, AttemptOutcome, Command, Credit, Definition, Effect, Failure, FailureReason,
     Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, OpenSession, Outcome, Overlap,
     Pause, PutSchedule, Refusal, Reply, Retention, ScheduleDefinition, ScheduleFingerprints,
-    ScheduleRecord, ScheduleState, ScheduleView, SessionId, Status, Step, TaskId, TaskIdSequence,
-    TaskSpec, Template, TickOwners, TickRules, WallTime, tick_id,
+    ScheduleRecord, ScheduleState, ScheduleView, SessionId, Status, Step, TaskCommand, TaskId,
+    TaskIdSequence, TaskSpec, Template, TickOwners, TickRules, WallTime, tick_id,
 };
 
 /// Steps at one time after which a machine must have come to rest. A clock that jumps by 20,000 s lets a schedule with a tick
@@ -173,7 +173,7 @@ impl Clockwork {
 
     pub(super) fn apply(&mut self, mut command: Command) -> Result<Reply, Refusal> {
         self.machine.begin(self.now, self.batch);
-        if let Command::Retry { task, stored, spec } = &mut command {
+        if let Command::Task { task, command: TaskCommand::Retry { spec }, stored } = &mut command {
             *stored = self.durable.done.get(task).cloned();
             *spec = self.durable.specs.get(task).cloned();
         }
@@ -216,8 +216,8 @@ impl Clockwork {
     /// Ends a task, if it has not ended.
     pub(super) fn end(&mut self, task: TaskId, end: End) {
         if end == End::Cancelled {
-            let _ =
-                self.apply(Command::Cancel { task, stored: self.durable.done.get(&task).cloned() });
+            let stored = self.durable.done.get(&task).cloned();
+            let _ = self.apply(Command::Task { task, command: TaskCommand::Cancel, stored });
         }
         let Some(at) = self.leases.iter().position(|lease| lease.task == task) else { return };
         let lease = self.leases[at];

@@ -1,7 +1,7 @@
 //! What becomes of a tick while the task of an earlier one runs.
 
 use super::clockwork::{Clockwork, End, Plan, START};
-use crate::{Overlap, Priority, Status, WallTime, machine::tests::say::name, tick_id};
+use crate::{Overlap, Priority, Status, TaskCommand, WallTime, machine::tests::say::name, tick_id};
 
 const SCHEDULE: &str = "s";
 
@@ -179,7 +179,7 @@ fn a_task_that_a_client_runs_again_holds_up_ticks_and_fails_only_once() {
     let mut clockwork = play(&plan, &[(70, 60, End::Failed)], 80);
     let task = clockwork.tasks().next().unwrap().id;
     assert_eq!(clockwork.view(SCHEDULE).state.failures, 1);
-    clockwork.apply(crate::Command::Retry { task, stored: None, spec: None }).unwrap();
+    clockwork.apply(TaskCommand::Retry { spec: None }.on(task)).unwrap();
     clockwork.run(50);
     expect(&clockwork, &[(60, "fired"), (120, "overlap")], "it runs");
     clockwork.end(task, End::Failed);

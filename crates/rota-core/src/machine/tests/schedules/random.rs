@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     Backfill, BackfillOrder, BackfillScope, CatchUp, Change, Command, Millis, Outcome, Overlap,
-    Reply, SkipReason, TaskId, TickRules, WallTime, machine::tests::say::name, tick_id,
+    Reply, SkipReason, TaskCommand, TaskId, TickRules, WallTime, machine::tests::say::name,
+    tick_id,
 };
 
 const SCHEDULE: &str = "reports/daily";
@@ -231,7 +232,7 @@ impl Life {
             }
             Event::Retry(index) => {
                 if let Some(task) = self.task(index) {
-                    let command = Command::Retry { task, stored: None, spec: None };
+                    let command = TaskCommand::Retry { spec: None }.on(task);
                     self.may_overlap |= self.clockwork.apply(command).is_ok();
                 }
             }
