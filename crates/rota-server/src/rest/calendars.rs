@@ -14,6 +14,7 @@ use rota_proto::v1::{
 use super::{
     extract::{Part, has_type, parse, read_json},
     fields::in_query,
+    handlers::handlers,
     problem::Problem,
     query::Pairs,
     schedules::missing,
@@ -24,6 +25,13 @@ use crate::{
     operations::Caller,
     services::Services,
 };
+
+handlers! {
+    ListCalendars => list,
+    GetCalendar => get,
+    PutCalendar => put,
+    DeleteCalendar => delete,
+}
 
 /// The content type of iCalendar files (RFC 5545).
 const ICS: &str = "text/calendar";

@@ -3,8 +3,14 @@
 use axum::{Json, extract::State};
 use rota_proto::v1;
 
-use super::{extract::Body, problem::Problem};
+use super::{extract::Body, handlers::handlers, problem::Problem};
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    GetCluster => get,
+    GetNode => node,
+    TransferLeadership => transfer,
+}
 
 /// Gets the nodes, the leader and the store. Any node answers, even without a leader.
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "get_cluster", tag = "server", responses(

@@ -5,11 +5,16 @@ use rota_proto::{Date, v1::TaskStatus};
 
 use super::{
     fields::in_query,
+    handlers::handlers,
     query::Pairs,
     sse::{self, ServerSentEvent},
     tasks::Level,
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    WatchEvents => watch,
+}
 
 /// Streams events as server-sent events, as they become durable.
 ///

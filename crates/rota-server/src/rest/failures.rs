@@ -6,8 +6,13 @@ use rota_proto::{
     v1::{CountTasksRequest, CountTasksResponse, FailureState, ListFailuresResponse, TaskStatus},
 };
 
-use super::{fields::in_query, query::Pairs};
+use super::{fields::in_query, handlers::handlers, query::Pairs};
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    CountTasks => count,
+    ListFailures => list,
+}
 
 /// Counts the tasks that match a filter, for a bounded time.
 #[utoipa::path(get, path = "/v1/task-counts", operation_id = "count_tasks", tag = "tasks", params(

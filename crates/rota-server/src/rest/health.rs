@@ -4,7 +4,13 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::handlers::handlers;
 use crate::services::Services;
+
+handlers! {
+    IsAlive => alive,
+    IsReady => ready,
+}
 
 /// The readiness of a node.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,7 +7,12 @@ use axum::{
 };
 use rota_metrics::{Format, catalogue::READY};
 
+use super::handlers::handlers;
 use crate::services::Services;
+
+handlers! {
+    Metrics => show,
+}
 
 /// Gets the metrics of the node: OpenMetrics text, or protobuf if the Accept header prefers it.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "server", responses(

@@ -13,6 +13,7 @@ mod examples;
 mod extract;
 mod failures;
 mod fields;
+mod handlers;
 mod health;
 mod merge_patch;
 mod metrics;
@@ -39,6 +40,7 @@ use axum::{
 };
 use rota_proto::operations::{Http, Method, Operation, Route};
 
+use self::handlers::Handlers;
 use crate::{failure::Failure, services::Services};
 
 pub use openapi::openapi_json;
@@ -83,82 +85,34 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
+/// The files of handlers.
+const HANDLERS: [Handlers; 14] = [
+    tasks::HANDLERS,
+    failures::HANDLERS,
+    output::HANDLERS,
+    queues::HANDLERS,
+    schedules::HANDLERS,
+    schedule_runs::HANDLERS,
+    calendars::HANDLERS,
+    workers::HANDLERS,
+    pull::HANDLERS,
+    events::HANDLERS,
+    cluster::HANDLERS,
+    node::HANDLERS,
+    health::HANDLERS,
+    metrics::HANDLERS,
+];
+
 /// The REST handler of an operation, if it has a route.
 fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Services>> {
-    use Operation as O;
-    Some(match operation {
-        O::CreateTask => on(at, tasks::create),
-        O::CreateTasks => on(at, tasks::create_batch),
-        O::GetTask => on(at, tasks::get),
-        O::ListTasks => on(at, tasks::list),
-        O::CountTasks => on(at, failures::count),
-        O::ListFailures => on(at, failures::list),
-        O::CancelTask => on(at, tasks::cancel),
-        O::RetryTask => on(at, tasks::retry),
-        O::RescheduleTask => on(at, tasks::reschedule),
-        O::SetTaskPriority => on(at, tasks::set_priority),
-        O::UpdateTask => on(at, tasks::update),
-        O::DeleteTask => on(at, tasks::delete),
-        O::BulkTasks => on(at, tasks::bulk),
-        O::ListAttempts => on(at, tasks::attempts),
-        O::GetResult => on(at, tasks::result),
-        O::WatchOutput => on(at, output::watch),
-        O::ListQueues => on(at, queues::list),
-        O::GetQueue => on(at, queues::get),
-        O::PauseQueue => on(at, queues::pause),
-        O::ResumeQueue => on(at, queues::resume),
-        O::PutSchedule => on(at, schedules::put),
-        O::GetSchedule => on(at, schedules::get),
-        O::ListSchedules => on(at, schedules::list),
-        O::DeleteSchedule => on(at, schedules::delete),
-        O::PauseSchedule => on(at, schedules::pause),
-        O::ResumeSchedule => on(at, schedules::resume),
-        O::PauseSchedules => on(at, schedules::pause_many),
-        O::ResumeSchedules => on(at, schedules::resume_many),
-        O::TriggerSchedule => on(at, schedules::trigger),
-        O::SkipTick => on(at, schedule_runs::skip),
-        O::BackfillSchedule => on(at, schedule_runs::backfill),
-        O::CancelBackfill => on(at, schedule_runs::cancel_backfill),
-        O::ListTicks => on(at, schedule_runs::ticks),
-        O::PreviewDefinition => on(at, schedule_runs::preview_definition),
-        O::PreviewSchedule => on(at, schedule_runs::preview),
-        O::ListCalendars => on(at, calendars::list),
-        O::GetCalendar => on(at, calendars::get),
-        O::PutCalendar => on(at, calendars::put),
-        O::DeleteCalendar => on(at, calendars::delete),
-        O::ListWorkers => on(at, workers::list),
-        O::DrainWorker => on(at, workers::drain),
-        O::LeaseTasks => on(at, pull::lease),
-        O::Heartbeat => on(at, pull::heartbeat),
-        O::CloseSession => on(at, pull::close),
-        O::CompleteTask => on(at, pull::complete),
-        O::FailTask => on(at, pull::fail),
-        O::ReportCancelled => on(at, pull::cancelled),
-        O::SnoozeTask => on(at, pull::snooze),
-        O::ReleaseTask => on(at, pull::release),
-        O::ReportProgress => on(at, pull::progress),
-        O::WatchEvents => on(at, events::watch),
-        O::GetServerInfo => on(at, workers::info),
-        O::GetCluster => on(at, cluster::get),
-        O::GetNode => on(at, cluster::node),
-        O::TransferLeadership => on(at, cluster::transfer),
-        O::GetLogFilter => on(at, node::log_filter),
-        O::SetLogFilter => on(at, node::set_log_filter),
-        O::IsAlive => on(at, health::alive),
-        O::IsReady => on(at, health::ready),
-        O::Metrics => on(at, metrics::show),
-        O::Index => on(at, openapi::index),
-        O::Docs => on(at, docs::page),
-        O::DocsFile => on(at, docs::file),
-        O::OpenApi => on(at, openapi::document),
-        O::Work | O::CheckHealth | O::WatchHealth | O::Reflect | O::ReflectAlpha => return None,
-        O::DashboardBase
-        | O::DashboardHome
-        | O::DashboardPage
-        | O::DashboardAction
-        | O::DashboardLive
-        | O::DashboardAsset => return None,
-    })
+    match operation {
+        // The contract does not describe itself.
+        Operation::Index => Some(on(at, openapi::index)),
+        Operation::Docs => Some(on(at, docs::page)),
+        Operation::DocsFile => Some(on(at, docs::file)),
+        Operation::OpenApi => Some(on(at, openapi::document)),
+        _ => HANDLERS.iter().find_map(|handlers| (handlers.find)(operation, at)),
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +125,9 @@ mod tests {
             let answered = handler(*operation, MethodFilter::GET).is_some();
             let expected = operation.http().is_some() && !operation.is_of_dashboard();
             assert_eq!(answered, expected, "{operation:?}");
+            let find = |handlers: &Handlers| (handlers.find)(*operation, MethodFilter::GET);
+            let files = HANDLERS.iter().filter_map(find).count();
+            assert!(files <= 1, "{files} files have a handler for {operation:?}");
         }
     }
 }

@@ -3,8 +3,13 @@
 use axum::{Json, extract::State};
 use rota_proto::node_v1::{GetLogFilterRequest, LogFilter, SetLogFilterRequest};
 
-use super::{extract::Body, problem::Problem};
+use super::{extract::Body, handlers::handlers, problem::Problem};
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    GetLogFilter => log_filter,
+    SetLogFilter => set_log_filter,
+}
 
 /// Gets the log filter of the node that answers. Never forwarded to another node.
 #[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(

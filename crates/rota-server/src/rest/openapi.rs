@@ -20,10 +20,7 @@ use utoipa::{
     },
 };
 
-use super::{
-    bounds, calendars, cluster, events, examples, failures, health, metrics, node, output, problem,
-    pull, queues, schedule_runs, schedules, tasks, workers,
-};
+use super::{bounds, examples, problem};
 use crate::{limits::Limits, services::Services};
 
 #[derive(OpenApi)]
@@ -34,68 +31,6 @@ use crate::{limits::Limits, services::Services};
                     (RFC 9457) with a stable `reason`. A 2xx answer means that the change is durable.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(
-        tasks::create,
-        tasks::create_batch,
-        tasks::bulk,
-        tasks::list,
-        failures::count,
-        failures::list,
-        tasks::get,
-        tasks::delete,
-        tasks::cancel,
-        tasks::retry,
-        tasks::reschedule,
-        tasks::set_priority,
-        tasks::update,
-        tasks::attempts,
-        tasks::result,
-        queues::list,
-        queues::get,
-        queues::pause,
-        queues::resume,
-        schedules::put,
-        schedules::get,
-        schedules::list,
-        schedules::delete,
-        schedules::pause,
-        schedules::resume,
-        schedules::pause_many,
-        schedules::resume_many,
-        schedules::trigger,
-        schedule_runs::skip,
-        schedule_runs::backfill,
-        schedule_runs::cancel_backfill,
-        schedule_runs::ticks,
-        schedule_runs::preview_definition,
-        schedule_runs::preview,
-        calendars::list,
-        calendars::get,
-        calendars::put,
-        calendars::delete,
-        workers::list,
-        workers::drain,
-        events::watch,
-        output::watch,
-        workers::info,
-        cluster::get,
-        cluster::node,
-        cluster::transfer,
-        node::log_filter,
-        node::set_log_filter,
-        pull::lease,
-        pull::heartbeat,
-        pull::close,
-        pull::complete,
-        pull::fail,
-        pull::cancelled,
-        pull::snooze,
-        pull::release,
-        pull::progress,
-        health::alive,
-        health::ready,
-        metrics::show,
-    ),
     components(schemas(
         problem::Problem,
         rota_proto::v1::Event,
@@ -104,6 +39,15 @@ use crate::{limits::Limits, services::Services};
     ))
 )]
 struct Contract;
+
+/// The contract as generated from the handlers and their types.
+fn generated() -> openapi::OpenApi {
+    let mut contract = Contract::openapi();
+    for handlers in super::HANDLERS {
+        contract.merge((handlers.contract)());
+    }
+    contract
+}
 
 /// Answers that every path under `/v1` and `/node` can have.
 const COMMON: [(&str, &str); 11] = [
@@ -137,7 +81,7 @@ const TOKEN: &str = "token";
 
 /// The document with these limits.
 pub(crate) fn contract(limits: &Limits) -> String {
-    let mut contract = Contract::openapi();
+    let mut contract = generated();
     let unplaced = bounds::apply(&mut contract, limits);
     debug_assert!(unplaced.is_empty(), "rules without a place: {unplaced:?}");
     order_and_protect(&mut contract);
@@ -197,7 +141,7 @@ pub(crate) fn is_api(path: &str) -> bool {
 /// Whether the contract describes query parameters of an operation.
 pub(crate) fn has_query(operation: Operation) -> bool {
     static WITH_QUERY: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-        let mut contract = Contract::openapi();
+        let mut contract = generated();
         let mut described = |operation: &Operation| {
             let parameters = bounds::described(&mut contract, *operation)?.parameters.as_ref()?;
             Some(parameters.iter().any(|parameter| {

@@ -6,11 +6,16 @@ use rota_proto::v1::WatchOutputRequest;
 use super::{
     extract::Part,
     fields::in_query,
+    handlers::handlers,
     problem::Problem,
     query::Pairs,
     sse::{self, ServerSentEvent},
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    WatchOutput => watch,
+}
 
 /// Streams the output of a task as server-sent events, while the task runs.
 ///

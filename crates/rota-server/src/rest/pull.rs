@@ -12,9 +12,22 @@ use rota_proto::{
 
 use super::{
     extract::{Body, Part},
+    handlers::handlers,
     problem::Problem,
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    LeaseTasks => lease,
+    Heartbeat => heartbeat,
+    CloseSession => close,
+    CompleteTask => complete,
+    FailTask => fail,
+    ReportCancelled => cancelled,
+    SnoozeTask => snooze,
+    ReleaseTask => release,
+    ReportProgress => progress,
+}
 
 /// Leases up to `max` tasks, and waits for the first. The first call opens a session.
 ///

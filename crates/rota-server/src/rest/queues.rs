@@ -8,10 +8,18 @@ use rota_proto::v1::{
 use super::{
     extract::{OptionalBody, Part},
     fields::in_query,
+    handlers::handlers,
     problem::Problem,
     query::Pairs,
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    ListQueues => list,
+    GetQueue => get,
+    PauseQueue => pause,
+    ResumeQueue => resume,
+}
 
 /// Lists queues, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", params(

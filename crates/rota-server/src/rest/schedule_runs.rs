@@ -13,11 +13,21 @@ use rota_proto::{
 use super::{
     extract::{Body, Part},
     fields::in_query,
+    handlers::handlers,
     problem::Problem,
     query::Pairs,
     schedules::of_template,
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    SkipTick => skip,
+    BackfillSchedule => backfill,
+    CancelBackfill => cancel_backfill,
+    ListTicks => ticks,
+    PreviewDefinition => preview_definition,
+    PreviewSchedule => preview,
+}
 
 /// Skips a coming tick, or takes that back.
 #[utoipa::path(post, path = "/v1/schedules/{name}/skip", operation_id = "skip_tick", tag = "schedules", request_body = SkipTickRequest,

@@ -15,6 +15,7 @@ use rota_proto::v1::{
 use super::{
     extract::{Body, OptionalBody, Part},
     fields::in_query,
+    handlers::handlers,
     problem::Problem,
     query::Pairs,
     versions::{Expected, etag},
@@ -24,6 +25,18 @@ use crate::{
     operations::Caller,
     services::Services,
 };
+
+handlers! {
+    PutSchedule => put,
+    GetSchedule => get,
+    ListSchedules => list,
+    DeleteSchedule => delete,
+    PauseSchedule => pause,
+    ResumeSchedule => resume,
+    PauseSchedules => pause_many,
+    ResumeSchedules => resume_many,
+    TriggerSchedule => trigger,
+}
 
 /// Parts of a task that a template cannot have, and what to do instead.
 const OF_ONE_TASK: [(&str, &str); 5] = [

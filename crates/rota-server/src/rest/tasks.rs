@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use super::{
     extract::{Body, Part},
     fields::{in_body, in_query},
+    handlers::handlers,
     merge_patch::MergePatch,
     problem::Problem,
     query::Pairs,
@@ -31,6 +32,22 @@ use crate::{
     operations::Caller,
     services::Services,
 };
+
+handlers! {
+    CreateTask => create,
+    CreateTasks => create_batch,
+    GetTask => get,
+    ListTasks => list,
+    CancelTask => cancel,
+    RetryTask => retry,
+    RescheduleTask => reschedule,
+    SetTaskPriority => set_priority,
+    UpdateTask => update,
+    DeleteTask => delete,
+    BulkTasks => bulk,
+    ListAttempts => attempts,
+    GetResult => result,
+}
 
 /// The header that can replace the field `idempotency_key`.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

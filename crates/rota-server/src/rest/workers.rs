@@ -5,8 +5,14 @@ use rota_proto::v1::{
     DrainWorkerRequest, GetServerInfoRequest, ListWorkersRequest, ListWorkersResponse, ServerInfo,
 };
 
-use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
+use super::{extract::Part, fields::in_query, handlers::handlers, problem::Problem, query::Pairs};
 use crate::{failure::Failure, operations::Caller, services::Services};
+
+handlers! {
+    ListWorkers => list,
+    DrainWorker => drain,
+    GetServerInfo => info,
+}
 
 /// Lists sessions of workers, by name.
 #[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", params(
