@@ -8,6 +8,9 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "server")]
+#[path = "../generated/calls.rs"]
+mod calls;
 pub mod json;
 pub mod operations;
 pub mod query;

@@ -2,9 +2,10 @@
 //!
 //! The code is committed, so that programs that use Rota's crates do not compile a compiler of protobuf. A test checks
 //! that it is what the files say. This crate owns how messages become Rust and JSON ([`json`], with the exceptions in
-//! [`table`]), and is needed by no other.
+//! [`table`]) and which calls a service has ([`services`]), and is needed by no other.
 
 mod json;
+mod services;
 mod table;
 
 use std::{
@@ -49,6 +50,7 @@ fn generate(out: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(out)?;
     fs::write(out.join("descriptor.bin"), files.encode_to_vec())?;
     fs::write(out.join("words.rs"), json::words(&files))?;
+    fs::write(out.join("calls.rs"), services::calls(&files))?;
     // In an order that does not depend on a hash: the same message is always the same bytes.
     let config = tonic_prost_build::configure()
         .out_dir(out)
