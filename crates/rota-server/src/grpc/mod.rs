@@ -2,6 +2,7 @@
 //!
 //! `calls` maps each method to its operation; `work` serves the streams of workers.
 
+mod answers;
 mod calls;
 mod codec;
 mod events;

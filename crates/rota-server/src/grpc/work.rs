@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
 use super::{
+    answers::{Answers, Gone},
     calls::{caller, calls},
     codec::unreadable,
 };
@@ -66,18 +67,6 @@ impl Outgoing {
     /// Sends a message. Returns false if the worker is gone.
     async fn send(&self, answer: Answer) -> bool {
         self.sender.send_timeout(answer, self.patience).await.is_ok()
-    }
-
-    /// Acknowledges a heartbeat. Returns false if there is no room, because other messages wait to be sent.
-    fn acknowledge(&self) -> bool {
-        self.sender.try_send(Ok(acknowledgement())).is_ok()
-    }
-
-    /// Acknowledges a heartbeat as soon as there is room. Cancel safe: then nothing was sent.
-    async fn acknowledge_later(&self) {
-        if let Ok(permit) = self.sender.reserve().await {
-            permit.send(Ok(acknowledgement()));
-        }
     }
 }
 
@@ -144,7 +133,7 @@ impl Services {
         let _ = sender.try_send(Ok(welcome));
         let (id, connection, ttl) = (session.session, session.connection, session.ttl);
         let tracer = self.tracer.clone();
-        let down = Outgoing { sender: sender.clone(), patience: ttl, tracer: tracer.clone() };
+        let down = Outgoing { sender: sender.clone(), patience: ttl, tracer };
         let stop = self.stop.clone();
         let mut writing = tokio::spawn(async move { write(session, &down, stop).await });
         let mut reader = Reader {
@@ -152,13 +141,13 @@ impl Services {
             limits: self.limits.clone(),
             session: id,
             connection,
-            outgoing: Outgoing { sender, patience: ttl, tracer },
+            answers: Answers::new(sender.clone(), ttl),
+            sender,
             in_flight: FuturesOrdered::new(),
             reports_in_flight: 0,
             bytes_in_flight: 0,
             room,
             ttl,
-            owes_acknowledgement: false,
         };
         let engine = self.engine.clone();
         tokio::spawn(async move {
@@ -192,7 +181,7 @@ impl Services {
     }
 }
 
-fn acknowledgement() -> v1::ServerMessage {
+pub(super) fn acknowledgement() -> v1::ServerMessage {
     down(Down::HeartbeatAck(v1::HeartbeatAck {}))
 }
 
@@ -319,7 +308,9 @@ struct Reader {
     limits: Arc<Limits>,
     session: SessionId,
     connection: u64,
-    outgoing: Outgoing,
+    sender: mpsc::Sender<Answer>,
+    /// Answers that wait for room in the channel.
+    answers: Answers,
     /// Messages in flight. They reach the engine and are answered in order.
     in_flight: FuturesOrdered<Answering>,
     reports_in_flight: usize,
@@ -327,12 +318,10 @@ struct Reader {
     /// Memory for request bodies that the messages hold.
     room: StreamRoom,
     ttl: Duration,
-    /// Whether an acknowledgement found no room. It is sent as soon as there is some: what was sent in its place
-    /// does not show that the worker is heard.
-    owes_acknowledgement: bool,
 }
 
-type Answer = Result<v1::ServerMessage, Status>;
+/// A message for the worker, or the error that ends its stream.
+pub(super) type Answer = Result<v1::ServerMessage, Status>;
 
 /// The outcome of a message.
 enum Heard {
@@ -356,14 +345,16 @@ impl Reader {
             let may_read = self.may_read();
             tokio::select! {
                 biased;
-                () = self.outgoing.sender.closed() => return StreamEnd::Gone,
-                () = self.outgoing.acknowledge_later(), if self.owes_acknowledgement => {
-                    self.owes_acknowledgement = false;
-                }
+                () = self.sender.closed() => return StreamEnd::Gone,
                 // Answers first: they free memory for the next messages.
+                sent = self.answers.send_next(), if !self.answers.is_empty() => {
+                    if sent.is_err() {
+                        return StreamEnd::Gone;
+                    }
+                }
                 Some(heard) = self.in_flight.next() => {
-                    if let Some(end) = self.answer(heard).await {
-                        return end;
+                    if self.answer(heard).is_err() {
+                        return self.end().await;
                     }
                 }
                 message = incoming.next(), if may_read => match message {
@@ -374,18 +365,19 @@ impl Reader {
                     }
                     Some(Err(status)) => {
                         if let Some(failure) = unreadable(&status) {
-                            self.outgoing.send(Err(failure.into())).await;
+                            self.answers.push(Err(failure.into()));
                         }
-                        return StreamEnd::Gone;
+                        return self.end().await;
                     }
                     None => {
                         self.finish().await;
                         return StreamEnd::Gone;
                     }
                 },
-                // The server reads nothing from the worker now, so its silence is not its fault.
                 _ = vouch.tick() => {
-                    if !may_read || self.room.is_throttled() {
+                    // The server reads nothing from the worker now, or its heartbeats wait behind a large message
+                    // that is arriving. Neither is its fault.
+                    if self.room.has_received_part() || !may_read || self.room.is_throttled() {
                         self.beat();
                     }
                 }
@@ -397,37 +389,47 @@ impl Reader {
         self.reports_in_flight < REPORTS_IN_FLIGHT
             && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT
             && self.in_flight.len() < IN_FLIGHT
+            && self.answers.len() < REPORTS_IN_FLIGHT
     }
 
-    /// Sends the outcome of a message. Returns how the stream ended, if it did.
-    async fn answer(&mut self, heard: Heard) -> Option<StreamEnd> {
+    /// Takes the outcome of a message. Fails if it ends the stream.
+    fn answer(&mut self, heard: Heard) -> Result<(), Gone> {
         match heard {
-            Heard::Noted => None,
+            Heard::Noted => Ok(()),
             Heard::Reports(bytes, answer) => {
                 self.reports_in_flight -= 1;
                 self.bytes_in_flight -= bytes;
-                (!self.outgoing.send(answer).await).then_some(StreamEnd::Gone)
+                self.answers.push(answer);
+                Ok(())
             }
             Heard::Refused(failure) => {
-                self.outgoing.send(Err(failure.into())).await;
-                Some(StreamEnd::Gone)
+                self.answers.push(Err(failure.into()));
+                Err(Gone)
             }
         }
+    }
+
+    /// Sends the last answers, of which one tells why the stream ends.
+    async fn end(&mut self) -> StreamEnd {
+        // If the worker is gone, nobody needs them.
+        let _ = self.answers.flush().await;
+        StreamEnd::Gone
     }
 
     /// Answers all reports in flight.
     async fn finish(&mut self) {
         while let Some(heard) = self.in_flight.next().await {
-            if self.answer(heard).await.is_some() {
-                return;
+            if self.answer(heard).is_err() {
+                break;
             }
         }
+        self.end().await;
     }
 
     /// Processes and acknowledges a heartbeat, without waiting for the engine. The answer of the engine can
     /// depend on a commit, and a slow commit must delay neither the next heartbeat nor the acknowledgement.
     fn beat(&mut self) {
-        self.owes_acknowledgement = !self.outgoing.acknowledge();
+        self.answers.acknowledge();
         if self.in_flight.len() < IN_FLIGHT {
             let (engine, session) = (self.engine.clone(), self.session);
             let connection = Some(self.connection);
@@ -476,8 +478,8 @@ impl Reader {
             }
             Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not allowed at this point of a session");
-                self.outgoing.send(Err(wrong.into())).await;
-                return Some(StreamEnd::Gone);
+                self.answers.push(Err(wrong.into()));
+                return Some(self.end().await);
             }
         }
         None

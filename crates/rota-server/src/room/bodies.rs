@@ -76,6 +76,8 @@ pub(crate) struct StreamRoom(Arc<Stream>);
 #[derive(Debug, Default)]
 struct Stream {
     throttled: AtomicBool,
+    /// Whether a part of a message has arrived since somebody asked.
+    received_part: AtomicBool,
     /// Whether the reader keeps the memory of messages. Otherwise it is released when a message is complete.
     kept: AtomicBool,
     held: Arc<Held>,
@@ -85,6 +87,12 @@ impl StreamRoom {
     /// Whether the stream waits for memory, so that the server cannot receive heartbeats of its worker.
     pub(crate) fn is_throttled(&self) -> bool {
         self.0.throttled.load(Ordering::Relaxed)
+    }
+
+    /// Whether a part of an incomplete message has arrived since the last call: its worker lives, but heartbeats wait
+    /// behind the rest.
+    pub(crate) fn has_received_part(&self) -> bool {
+        self.0.received_part.swap(false, Ordering::Relaxed)
     }
 
     /// Announces that [`take`](Self::take) will be called for each message.
@@ -272,6 +280,9 @@ impl Counted {
                     if !self.stream.kept.load(Ordering::Relaxed) {
                         self.held.take();
                     }
+                }
+                if self.framing.is_amidst() {
+                    self.stream.received_part.store(true, Ordering::Relaxed);
                 }
                 self.expected = if counts { length } else { 0 };
                 self.wanted = if counts { self.step(self.framing.arrived()) } else { 0 };
@@ -543,10 +554,12 @@ mod tests {
         let mut body = stream.into_body();
         let all = free(&bodies)[2];
         sender.send(message(9)).await.unwrap();
+        assert!(!room.has_received_part());
+        body.frame().await.unwrap().unwrap();
+        assert!(room.has_received_part() && !room.has_received_part(), "once for each part");
         sender.send(Bytes::from_static(&[1; 9])).await.unwrap();
-        for _ in 0..2 {
-            body.frame().await.unwrap().unwrap();
-        }
+        body.frame().await.unwrap().unwrap();
+        assert!(!room.has_received_part(), "the message is complete");
         assert_eq!(free(&bodies)[2], all);
         // The last is held back: the reader has not given back the room of those before.
         for size in [100 << 10, 200 << 10, 200 << 10] {

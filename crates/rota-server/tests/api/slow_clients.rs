@@ -3,20 +3,23 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rota_engine::{EngineOptions, Role};
-use rota_proto::v1;
+use rota_proto::{
+    TimeSpan,
+    v1::{self, server_message::Message as Down},
+};
 use rota_server::{Limits, ServerOptions};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
@@ -175,8 +178,8 @@ fn framed(message: v1::worker_message::Message) -> Bytes {
     framed.into()
 }
 
-fn hello(name: &str) -> Bytes {
-    let hello = v1::Hello { name: name.to_owned(), slots: 2, ..v1::Hello::default() };
+fn hello(name: &str, slots: u32) -> Bytes {
+    let hello = v1::Hello { name: name.to_owned(), slots, ..v1::Hello::default() };
     framed(v1::worker_message::Message::Hello(hello))
 }
 
@@ -184,12 +187,22 @@ fn hello(name: &str) -> Bytes {
 struct Worker {
     says: mpsc::Sender<Bytes>,
     hears: Incoming,
+    /// What was heard of messages that are not complete.
+    heard: BytesMut,
 }
 
 impl Worker {
     async fn connect(connection: &http2::SendRequest<Body>, node: &Node, name: &str) -> Self {
+        Self::connect_with(connection, node, hello(name, 2)).await
+    }
+
+    async fn connect_with(
+        connection: &http2::SendRequest<Body>,
+        node: &Node,
+        hello: Bytes,
+    ) -> Self {
         let (says, parts) = mpsc::channel(64);
-        says.send(hello(name)).await.unwrap();
+        says.send(hello).await.unwrap();
         let parts = ReceiverStream::new(parts).map(Ok::<_, Infallible>);
         let request = Request::post(url(node, "/rota.v1.WorkerService/Work"))
             .header("content-type", "application/grpc")
@@ -198,7 +211,7 @@ impl Worker {
             .unwrap();
         let answer = connection.clone().send_request(request);
         let answer = timeout(PATIENCE, answer).await.expect("its hello is heard").unwrap();
-        let mut worker = Self { says, hears: answer.into_body() };
+        let mut worker = Self { says, hears: answer.into_body(), heard: BytesMut::new() };
         worker.hear().await;
         worker
     }
@@ -207,6 +220,21 @@ impl Worker {
     async fn hear(&mut self) -> Bytes {
         let frame = timeout(PATIENCE, self.hears.frame()).await.expect("something is said");
         frame.unwrap().unwrap().into_data().unwrap()
+    }
+
+    /// The next message from the server.
+    async fn hear_message(&mut self) -> Down {
+        loop {
+            if let [_, a, b, c, d, rest @ ..] = &self.heard[..] {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                if rest.len() >= length {
+                    let message = self.heard.split_to(5 + length).split_off(5);
+                    return v1::ServerMessage::decode(message).unwrap().message.unwrap();
+                }
+            }
+            let more = self.hear().await;
+            self.heard.extend_from_slice(&more);
+        }
     }
 
     /// Begins a message of 1 MiB, and sends so much of it as the server takes.
@@ -276,6 +304,84 @@ async fn streams_that_are_held_back_do_not_silence_others_of_their_connection() 
         }
     };
     timeout(PATIENCE, lives).await.expect("it can say that it lives");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_arrives_slowly_keeps_the_session_of_its_worker() {
+    let ttl = Duration::from_secs(2);
+    let engine = EngineOptions { session_ttl: ttl, ..EngineOptions::default() };
+    let node = Node::start_with(engine, ServerOptions::default()).await;
+    let connection = connection(&node).await;
+    let mut worker = Worker::connect(&connection, &node, "slow").await;
+    let message = "x".repeat(60_000);
+    let failed = v1::Failed { message, ..v1::Failed::default() };
+    let outcome = Some(v1::report::Outcome::Failed(failed));
+    let report = v1::Report { task_id: "t_0".to_owned(), outcome, ..v1::Report::default() };
+    let reports = v1::Reports { seq: 7, reports: vec![report] };
+    let mut rest = framed(v1::worker_message::Message::Reports(reports));
+    // Its heartbeats would wait behind the report, for more than twice the TTL of its session.
+    let slowly = async {
+        let mut period = tokio::time::interval(ttl / 20);
+        while !rest.is_empty() {
+            period.tick().await;
+            worker.says.send(rest.split_to(rest.len().min(1 << 10))).await.unwrap();
+            let workers = node.get("/v1/workers").await.json();
+            assert!(workers.to_string().contains("slow"), "{workers}");
+        }
+    };
+    timeout(PATIENCE, slowly).await.expect("all is sent");
+    while !matches!(worker.hear_message().await, Down::ReportResults(results) if results.seq == 7) {
+    }
+    drop((worker, connection));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_slow_to_receive_is_heard_while_an_answer_waits() {
+    let engine = EngineOptions { session_ttl: PATIENCE * 2, ..EngineOptions::default() };
+    let node = Node::start_with(engine, ServerOptions::default()).await;
+    for _ in 0..20 {
+        large_task(&node).await;
+    }
+    let connection = connection(&node).await;
+    let mut worker = Worker::connect_with(&connection, &node, hello("slow", 20)).await;
+    let workers = async || node.get("/v1/workers").await.json()["workers"][0].clone();
+    let has_all = async { while workers().await["slots_used"] != 20 {} };
+    timeout(PATIENCE, has_all).await.expect("all tasks are on the way");
+    let task = loop {
+        if let Down::Dispatches(mut tasks) = worker.hear_message().await {
+            break tasks.tasks.remove(0);
+        }
+    };
+    // The next tasks have begun to arrive. It reads no more, so few answers find room.
+    worker.hear().await;
+    let say = async |message| worker.says.send(framed(message)).await.unwrap();
+    for seq in 1..=6 {
+        let done = match seq {
+            6 => crate::work::report(&task, crate::work::done()),
+            _ => v1::Report { task_id: "t_0".to_owned(), ..v1::Report::default() },
+        };
+        let reports = v1::Reports { seq, reports: vec![done] };
+        say(v1::worker_message::Message::Reports(reports)).await;
+    }
+    let path = format!("/v1/tasks/{}", task.task_id);
+    let completed = async { while node.get(&path).await.json()["status"] != "completed" {} };
+    timeout(PATIENCE, completed).await.expect("the report is heard");
+    let since = Instant::now();
+    let age = async || {
+        let workers = workers().await;
+        workers["heartbeat_age"].as_str().unwrap().parse::<TimeSpan>().unwrap().duration()
+    };
+    let heard = async {
+        let mut period = tokio::time::interval(Duration::from_millis(50));
+        while age().await > since.elapsed() {
+            period.tick().await;
+            say(v1::worker_message::Message::Heartbeat(v1::Heartbeat {})).await;
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("its heartbeats are heard");
+    drop((worker, connection));
     node.stop().await;
 }
 
