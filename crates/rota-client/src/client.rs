@@ -96,6 +96,12 @@ impl Client {
         self.nodes.current() % self.nodes.count()
     }
 
+    /// Lets further calls to the node with that number use a new connection, see [`Client::current_node`]. For a
+    /// connection that seems dead although the network has not said so. Calls that it carries go on.
+    pub fn renew_connection(&self, node: usize) {
+        self.nodes.renew(node);
+    }
+
     /// Fails over from the current node to the next one.
     pub fn next_node(&self) {
         self.nodes.leave(self.nodes.current());

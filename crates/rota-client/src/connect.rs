@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
@@ -54,7 +55,8 @@ impl Dialer {
         if self.connect.is_none() && self.tls.is_none() {
             return self.endpoint.connect_lazy();
         }
-        let connector = Connector { connect: self.connect.clone(), tls: self.tls.clone() };
+        let (connect, tls) = (self.connect.clone(), self.tls.clone());
+        let connector = Connector { connect, tls, timeout: self.endpoint.get_connect_timeout() };
         self.endpoint.connect_with_connector_lazy(connector)
     }
 }
@@ -70,6 +72,8 @@ impl fmt::Debug for Dialer {
 struct Connector {
     connect: Option<Arc<dyn Connect>>,
     tls: Option<Tls>,
+    /// Maximum time to open a connection.
+    timeout: Option<Duration>,
 }
 
 impl Connector {
@@ -79,7 +83,7 @@ impl Connector {
                 let authority = address.authority().map(ToString::to_string).unwrap_or_default();
                 connect.connect(&authority).await?
             }
-            None => tcp(address.clone()).await?,
+            None => tcp(address.clone(), self.timeout).await?,
         };
         match &self.tls {
             None => Ok(stream),
@@ -91,9 +95,11 @@ impl Connector {
     }
 }
 
-async fn tcp(address: Uri) -> io::Result<Box<dyn ByteStream>> {
+async fn tcp(address: Uri, timeout: Option<Duration>) -> io::Result<Box<dyn ByteStream>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
+    // Divided among the addresses of a name, so that one that does not answer leaves time for the others.
+    connector.set_connect_timeout(timeout);
     std::future::poll_fn(|cx| connector.poll_ready(cx)).await.map_err(io::Error::other)?;
     let stream = connector.call(address).await.map_err(refused)?;
     Ok(Box::new(TokioIo::into_inner(stream)))

@@ -143,6 +143,13 @@ impl Links {
         }
     }
 
+    /// Lets further calls use a new connection. Calls on the present ones go on.
+    pub(crate) fn renew(&self) {
+        let links = std::mem::replace(&mut self.lock().links, vec![Link::new(&self.dialer)]);
+        // Closing connections needs no lock.
+        drop(links);
+    }
+
     /// Records that no stream was opened on a connection for too long: it has reached its limit, or is stuck.
     fn is_full(&self, link: &Arc<Link>) {
         let opened = link.opened.load(Ordering::Relaxed);
@@ -339,6 +346,20 @@ mod tests {
         let count = links.count();
         drop(calls);
         count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_seems_dead_gets_no_further_calls() {
+        let dialer = Dialer::new(Endpoint::from_static("http://localhost:1"), None, None);
+        let links = Links::new(dialer);
+        let before = links.acquire();
+        links.renew();
+        let after = links.acquire();
+        assert!(!Arc::ptr_eq(&before.call.link, &after.call.link));
+        assert_eq!(links.count(), 1);
+        drop(before);
+        assert_eq!(links.count(), 1, "the new one stays");
+        assert!(Arc::ptr_eq(&after.call.link, &links.acquire().call.link));
     }
 
     /// A call waits for its stream in vain on a connection on which another has one.

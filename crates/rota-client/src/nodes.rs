@@ -156,6 +156,11 @@ impl Nodes {
         let _ = self.current.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Lets further calls to a node use a new connection.
+    pub(crate) fn renew(&self, node: usize) {
+        self.links[node % self.links.len()].renew();
+    }
+
     /// Makes a node the current one.
     pub(crate) fn turn_to(&self, node: usize) {
         self.current.store(node, Ordering::Relaxed);

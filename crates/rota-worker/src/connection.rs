@@ -8,10 +8,7 @@ use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_client::WorkerServiceClient,
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::info;
@@ -38,21 +35,17 @@ pub(crate) struct Connection {
     pub(crate) acknowledges: bool,
 }
 
-/// Opens a stream to a node, which must welcome the worker within the limit.
+/// Opens a stream to a node, and waits until it welcomes the worker.
 pub(crate) async fn open(
     to: rota_client::Connection,
     hello: v1::Hello,
-    limit: Duration,
 ) -> Result<(Connection, v1::Welcome), Status> {
-    let until = Instant::now() + limit;
     let (up, outgoing) = mpsc::channel(OUTGOING);
     // The channel is still empty, so this does not block.
     let _ = up.try_send(message(Up::Hello(hello)));
     let mut service = WorkerServiceClient::new(to).max_decoding_message_size(MESSAGE_BYTES);
-    let late = |_| Status::unavailable("the server did not answer within the timeout");
-    let answer = timeout_at(until, service.work(ReceiverStream::new(outgoing)));
-    let mut down = answer.await.map_err(late)??.into_inner();
-    let first = timeout_at(until, down.message()).await.map_err(late)??;
+    let mut down = service.work(ReceiverStream::new(outgoing)).await?.into_inner();
+    let first = down.message().await?;
     let Some(v1::ServerMessage { message: Some(Down::Welcome(welcome)) }) = first else {
         return Err(Status::unavailable("the server did not welcome the worker"));
     };

@@ -7,7 +7,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rota_client::Client;
 use rustc_hash::FxHashMap;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tracing::debug;
 
@@ -25,18 +25,20 @@ pub(super) struct Openings<T> {
     tries: FxHashMap<usize, u32>,
     /// How long a node is waited for before the next one is tried.
     patience: Patience,
+    /// The node that was tried last, or that welcomed the worker. The client's current one can be another one,
+    /// because its other users change it, too.
+    last: usize,
 }
 
 impl<T> Default for Openings<T> {
     fn default() -> Self {
         let (pending, nodes) = (FuturesUnordered::new(), Vec::new());
-        Self { pending, nodes, tries: FxHashMap::default(), patience: Patience::default() }
+        Self { pending, nodes, tries: FxHashMap::default(), patience: Patience::default(), last: 0 }
     }
 }
 
 impl<T: 'static> Openings<T> {
-    /// Opens a connection to the client's current node, or gets one that an earlier call began. `begin` gets the
-    /// time limit of the attempt. The client's current node is then the one that welcomed the worker. Fails if
+    /// Opens a connection to the client's current node, or gets one that an earlier call began. The client's current node is then the one that welcomed the worker. Fails if
     /// the current node fails, or if it has not answered in its turn and there is another one to try.
     ///
     /// Cancel safe: what was begun goes on in the next call.
@@ -44,19 +46,25 @@ impl<T: 'static> Openings<T> {
         &mut self,
         client: &Client,
         ttl: Duration,
-        begin: impl FnOnce(Duration) -> F,
+        begin: impl FnOnce() -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<T, Status>> + Send + 'static,
     {
         let node = client.current_node();
         if !self.nodes.contains(&node) {
-            let tries = self.tries.entry(node).or_default();
-            let opening = begin(self.patience.for_welcome(ttl, *tries).min(WELCOME));
-            *tries += 1;
+            let limit = self.limit(client, ttl, node);
+            let (opening, client) = (begin(), client.clone());
             self.nodes.push(node);
-            self.pending.push(Box::pin(async move { (node, opening.await) }));
+            self.pending.push(Box::pin(async move {
+                let opened = timeout(limit, opening).await.unwrap_or_else(|_| {
+                    client.renew_connection(node);
+                    Err(Status::unavailable("the server did not answer within the timeout"))
+                });
+                (node, opened)
+            }));
         }
+        self.last = node;
         let turn = sleep(self.patience.for_welcome(ttl, 0).min(WELCOME));
         tokio::pin!(turn);
         loop {
@@ -68,6 +76,7 @@ impl<T: 'static> Openings<T> {
                     match welcomed {
                         Ok(welcomed) => {
                             client.use_node(from);
+                            self.last = from;
                             self.end(from != node);
                             return Ok(welcomed);
                         }
@@ -82,14 +91,30 @@ impl<T: 'static> Openings<T> {
         }
     }
 
-    /// Makes the next node the client's current one: one that is not being tried, if there is one.
+    /// Time for the next try of a node. One of several nodes gets longer than its turn.
+    fn limit(&mut self, client: &Client, ttl: Duration, node: usize) -> Duration {
+        let tries = self.tries.entry(node).or_default();
+        let beyond = u32::from(client.node_count() > 1);
+        let limit = self.patience.for_welcome(ttl, *tries + beyond).min(WELCOME);
+        *tries += 1;
+        limit
+    }
+
+    /// Makes the node after the last one the client's current one: one that is not being tried, if there is one.
     pub(super) fn next_node(&self, client: &Client) {
+        client.use_node(self.last);
         for _ in 0..client.node_count() {
             client.next_node();
             if !self.nodes.contains(&client.current_node()) {
                 return;
             }
         }
+    }
+
+    /// Records that the node that welcomed the worker has fallen silent. Its connection may be dead, so the next try
+    /// opens another one.
+    pub(super) fn leave_silent(&self, client: &Client) {
+        client.renew_connection(self.last);
     }
 
     /// Whether no node is still being waited for.
@@ -135,6 +160,10 @@ mod tests {
         client
     }
 
+    fn only() -> Client {
+        Client::connect(["http://127.0.0.1:1"]).expect("an address")
+    }
+
     /// A node that answers when it is told to, and not before. Whoever waits for it shows in the sender.
     fn node() -> (oneshot::Sender<&'static str>, impl Future<Output = Result<&'static str, Status>>)
     {
@@ -151,16 +180,16 @@ mod tests {
         let (client, mut openings) = (client(), Openings::default());
         let ((slow, first), (other, second)) = (node(), node());
         let began = Instant::now();
-        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        openings.open(&client, TTL, || first).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN);
         openings.next_node(&client);
         assert_eq!(client.current_node(), 1);
-        openings.open(&client, TTL, |_| refuse()).await.unwrap_err();
+        openings.open(&client, TTL, || refuse()).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN, "a refusal ends a turn");
         openings.next_node(&client);
         assert_eq!(client.current_node(), 2);
         slow.send("slow").expect("somebody waits for it");
-        let welcomed = openings.open(&client, TTL, |_| second).await.unwrap();
+        let welcomed = openings.open(&client, TTL, || second).await.unwrap();
         assert_eq!((welcomed, client.current_node()), ("slow", 0));
         assert!(other.is_closed() && openings.are_over(), "nobody waits for the others");
     }
@@ -169,14 +198,14 @@ mod tests {
     async fn a_node_that_stands_still_is_passed_over() {
         let (client, mut openings) = (client(), Openings::default());
         let (_never, first) = node();
-        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        openings.open(&client, TTL, || first).await.unwrap_err();
         for node in [1, 2, 1, 2] {
             openings.next_node(&client);
             assert_eq!(client.current_node(), node);
-            openings.open(&client, TTL, |_| refuse()).await.unwrap_err();
+            openings.open(&client, TTL, || refuse()).await.unwrap_err();
         }
         openings.next_node(&client);
-        let welcomed = openings.open(&client, TTL, |_| async { Ok("welcome") }).await.unwrap();
+        let welcomed = openings.open(&client, TTL, || async { Ok("welcome") }).await.unwrap();
         assert_eq!((welcomed, client.current_node()), ("welcome", 1));
     }
 
@@ -185,7 +214,7 @@ mod tests {
         let (client, mut openings) = (client(), Openings::default());
         for node in 0..2 {
             assert_eq!(client.current_node(), node);
-            openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+            openings.open(&client, TTL, || pending()).await.unwrap_err();
             openings.next_node(&client);
         }
         let (late, last) = node();
@@ -193,40 +222,70 @@ mod tests {
             advance(TURN * 2).await;
             late.send("late").expect("somebody waits for it");
         };
-        let (welcomed, ()) = tokio::join!(openings.open(&client, TTL, |_| last), later);
+        let (welcomed, ()) = tokio::join!(openings.open(&client, TTL, || last), later);
         assert_eq!(welcomed.unwrap(), "late");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_try_gets_twice_the_time() {
-        let (client, mut openings) = (client(), Openings::<()>::default());
+    async fn each_try_of_the_only_node_gets_twice_the_time() {
+        let (client, mut openings) = (only(), Openings::<()>::default());
         let mut limits = Vec::new();
         for _ in 0..3 {
-            client.use_node(0);
-            let begin = |limit| {
-                limits.push(limit);
-                async { Err(Status::unavailable("refused")) }
-            };
-            openings.open(&client, TTL, begin).await.unwrap_err();
+            let began = Instant::now();
+            openings.open(&client, TTL, pending).await.unwrap_err();
+            limits.push(began.elapsed());
         }
         assert_eq!(limits, [TURN, TURN * 2, WELCOME], "never more than that");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_several_nodes_is_waited_for_longer_than_its_turn() {
+        let (client, mut openings) = (client(), Openings::default());
+        let began = Instant::now();
+        let slow = || async {
+            sleep(TURN * 3 / 2).await;
+            Ok("slow")
+        };
+        openings.open(&client, TTL, slow).await.unwrap_err();
+        openings.next_node(&client);
+        let welcomed = openings.open(&client, TTL, pending).await.unwrap();
+        assert_eq!((welcomed, began.elapsed()), ("slow", TURN * 3 / 2));
+        // But not for ever: then its turn comes again.
+        let began = Instant::now();
+        for _ in 0..3 {
+            openings.open(&client, TTL, pending).await.unwrap_err();
+            openings.next_node(&client);
+        }
+        assert_eq!(client.current_node(), 0);
+        openings.open(&client, TTL, pending).await.unwrap_err();
+        assert!(began.elapsed() <= TURN * 8, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_node_is_the_one_after_the_last() {
+        let (client, mut openings) = (client(), Openings::default());
+        openings.open(&client, TTL, || async { Ok("welcome") }).await.unwrap();
+        // Another user of the client has left the node already.
+        client.use_node(1);
+        openings.next_node(&client);
+        assert_eq!(client.current_node(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_late_welcome_makes_turns_longer_until_connections_are_prompt() {
         let (client, mut openings) = (client(), Openings::default());
         let (slow, first) = node();
-        openings.open(&client, TTL, |_| first).await.unwrap_err();
+        openings.open(&client, TTL, || first).await.unwrap_err();
         openings.next_node(&client);
         slow.send("slow").expect("somebody waits for it");
-        openings.open(&client, TTL, |_| pending()).await.unwrap();
+        openings.open(&client, TTL, || pending()).await.unwrap();
         let began = Instant::now();
-        openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+        openings.open(&client, TTL, || pending()).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN * 2);
         openings.are_prompt();
         openings.next_node(&client);
         let began = Instant::now();
-        openings.open(&client, TTL, |_| pending()).await.unwrap_err();
+        openings.open(&client, TTL, || pending()).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN);
     }
 }

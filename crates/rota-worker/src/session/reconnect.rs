@@ -114,6 +114,7 @@ impl Session {
             Lost::Broken(status) => self.outbox.broken(&Break::of(status)),
             Lost::Silent => {
                 self.patience.grow();
+                self.openings.leave_silent(&self.worker.client);
                 self.outbox.broken(&Break::Lost);
             }
             Lost::Drained => {}
@@ -124,7 +125,7 @@ impl Session {
     /// Opens the stream, and opens or resumes the session. Stops attempts whose leases have ended.
     async fn connect(&mut self, ttl: Duration) -> Result<Connection, Status> {
         let (client, hello) = (self.worker.client.clone(), self.hello());
-        let begin = |limit| connection::open(client.connection(), hello, limit);
+        let begin = || connection::open(client.connection(), hello);
         let opened = self.openings.open(&self.worker.client, ttl, begin).await;
         let (connection, welcome) = opened?;
         self.bounds = Bounds::of(&welcome);

@@ -38,6 +38,8 @@ struct Ways {
     down: Way,
     /// Connections of an earlier age are cut.
     age: u64,
+    /// Nothing passes on connections that began before this many losses, and nobody notices.
+    forgotten: u64,
 }
 
 /// Listens on a port of its own and passes on to the server.
@@ -59,7 +61,8 @@ impl Proxy {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (ways, seen) = watch::channel(Ways { up: Way::Open, down: Way::Open, age: 0 });
+        let (ways, seen) =
+            watch::channel(Ways { up: Way::Open, down: Way::Open, age: 0, forgotten: 0 });
         let lost = Arc::<Lost>::default();
         let counted = lost.clone();
         let accepting = tokio::spawn(async move {
@@ -85,8 +88,14 @@ impl Proxy {
     /// Cuts all connections; new ones are open in both directions.
     pub(crate) fn cut(&self) {
         self.ways.send_modify(|ways| {
-            *ways = Ways { up: Way::Open, down: Way::Open, age: ways.age + 1 };
+            *ways = Ways { up: Way::Open, down: Way::Open, age: ways.age + 1, ..*ways };
         });
+    }
+
+    /// Forgets all connections, as a router does whose table is full: nothing passes on them any more. New ones are
+    /// open.
+    pub(crate) fn forget(&self) {
+        self.ways.send_modify(|ways| ways.forgotten += 1);
     }
 
     /// Waits until so many bytes were lost.
@@ -128,8 +137,9 @@ async fn carry(
     way: fn(&Ways) -> Way,
     lost: &Lost,
 ) {
-    let age = ways.borrow().age;
+    let Ways { age, forgotten, .. } = *ways.borrow();
     let cut = |ways: &Ways| ways.age != age;
+    let way = |ways: &Ways| if ways.forgotten == forgotten { way(ways) } else { Way::Lost };
     let mut buffer = vec![0; 16 << 10];
     loop {
         let count = tokio::select! {

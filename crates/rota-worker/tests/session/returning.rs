@@ -218,6 +218,29 @@ async fn a_worker_that_was_cut_off_for_too_long_learns_that_its_lease_is_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_network_forgets_costs_no_lease() {
+    let session_ttl = Duration::from_secs(2);
+    let node = Node::start_with(EngineOptions { session_ttl, ..Default::default() }).await;
+    let proxy = Proxy::to(node.address).await;
+    // There is no other node to go to, only another connection.
+    let mut desk = Desk::open("w", &proxy.url());
+    let id = node.create(task(KIND)).await;
+    let attempt = desk.next().await;
+    proxy.forget();
+    let next = node.create(task(KIND)).await;
+    desk.next().await.complete();
+    assert_eq!(node.ended(&next).await.status(), v1::TaskStatus::Completed);
+    attempt.complete();
+    assert_eq!(node.ended(&id).await.status(), v1::TaskStatus::Completed);
+    for id in [id, next] {
+        assert_eq!(node.attempts(&id).await, [None], "one attempt, which completed");
+    }
+    assert!(desk.is_empty(), "nothing ran twice");
+    desk.kill().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stands_still_costs_no_lease_while_another_serves() {
     let session_ttl = Duration::from_secs(2);
     let node = Node::start_with(EngineOptions { session_ttl, ..Default::default() }).await;
