@@ -266,6 +266,38 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_the_heartbeat_before_the_last_is_not_prompt() {
+        let mut judge = patient();
+        for _ in 0..8 {
+            // The answer comes with the next heartbeat: after a quarter of the TTL.
+            judge.tick();
+            judge.tick();
+            judge.tick();
+            judge.heard(Acknowledgement);
+            judge.tick();
+            judge.heard(Acknowledgement);
+            assert_eq!(judge.prompt, 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_prompt_after_the_four_heartbeats_of_a_ttl() {
+        let mut patience = Patience::default();
+        patience.grow();
+        let mut pulse = Pulse::new(Duration::from_secs(8), Some(patience));
+        let began = tokio::time::Instant::now();
+        for _ in 0..4 {
+            assert!(!pulse.was_prompt());
+            assert_eq!(pulse.patience(), Some(patience));
+            assert_eq!([pulse.tick().await, pulse.tick().await], [Send, Rest]);
+            pulse.heard(Acknowledgement);
+        }
+        assert_eq!(began.elapsed().as_secs(), 7, "the first is sent at once");
+        assert!(pulse.was_prompt());
+        assert_eq!(pulse.patience(), Some(Patience::default()));
+    }
+
+    #[test]
     fn nodes_that_do_not_welcome_a_worker_get_twice_the_time_with_each_try() {
         let (patience, ttl) = (Patience::default(), Duration::from_secs(8));
         let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
