@@ -288,7 +288,11 @@ impl<'a> Coordinator<'a> {
                 Some(Err(Refused::Broken(reason))) => return LeadershipEnd::Broken(reason),
                 None => None,
             };
-            if in_flight.is_none() && (due || self.until_seal().is_zero()) {
+            // Before the end, only accepted requests are worth another step. What else is due is left to the next
+            // leader: there may always be more of it.
+            let is_ending = self.resigning.is_some() || stopping.is_some();
+            let may_seal = in_flight.is_none() && !(is_ending && self.step.since.is_none());
+            if may_seal && (due || self.until_seal().is_zero()) {
                 let now = self.begin();
                 self.shared.beat(now.mono);
                 if inbox.has_heard_workers() && taken.iter().all(|sent| sent.by_worker.is_none()) {

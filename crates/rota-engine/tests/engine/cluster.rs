@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{AttemptOutcome, Failure, FailureReason, Millis, Pause, Refusal, Status};
+use rota_core::{
+    AttemptOutcome, Backfill, BackfillOrder, Failure, FailureReason, Millis, Pause, Refusal,
+    Status, WallTime,
+};
 use rota_engine::{Engine, EngineError, EngineOptions, Role, TaskRef};
 use rota_store::Epoch;
 
 use crate::{
-    schedules::put_yearly,
+    schedules::{put_each_second, put_yearly},
     support::{Mood, MoodyStore, Node, completed, defined, name, task, until},
+    transfer::checks::backfill,
 };
 
 fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
@@ -171,6 +175,27 @@ async fn leadership_is_handed_over_and_back() {
     assert_eq!(second.engine.transfer(Some("first")).await.expect("handed over"), "first");
     until_role(&first.engine, |role| *role == Role::Leader).await;
     assert!(first.engine.task(&id).await.expect("an answer").is_some());
+    second.leave().await;
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over_while_there_is_always_more_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    put_each_second(&first).await;
+    // More than can be created in this test.
+    let now = first.engine.schedule(&name("s")).await.expect("an answer").expect("known");
+    let to = now.record.created_at;
+    let from = WallTime(to.0 - 10 * 86_400_000);
+    let backfill = Backfill { order: BackfillOrder::Parallel, ..backfill(from.0, to.0) };
+    let begun = first.engine.backfill_schedule(&name("s"), Some(Box::new(backfill))).await;
+    begun.expect("it begins");
+    until(|| first.engine.info().live_tasks > 50).await;
+    assert_eq!(first.engine.transfer(None).await.expect("handed over"), "second");
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    assert!(second.engine.info().live_tasks < 500_000, "it was still under way");
     second.leave().await;
     first.stop().await;
 }

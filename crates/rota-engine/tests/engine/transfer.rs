@@ -1,6 +1,6 @@
 //! Copies, checks, exports and imports of whole stores.
 
-mod checks;
+pub(crate) mod checks;
 mod copies;
 mod files;
 

@@ -237,7 +237,7 @@ async fn fill_schedules(node: &Node) {
     assert_eq!(node.lease(1).await.len(), 1);
 }
 
-fn backfill(from: i64, to: i64) -> Backfill {
+pub(crate) fn backfill(from: i64, to: i64) -> Backfill {
     Backfill {
         from: WallTime(from),
         to: WallTime(to),
