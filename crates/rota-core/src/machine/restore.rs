@@ -100,11 +100,18 @@ impl Machine {
         }
     }
 
-    /// The rest of a backoff at the time of the record is measured with the monotonic clock from here on.
+    /// The rest of a backoff at the time of the record is measured with the monotonic clock from here on. A rest that
+    /// is longer than any backoff is a date: the handler chose the time, or the wall clock is behind and will be set.
     fn restore_backoff(&mut self, index: TaskIndex) {
-        let left = self.live.at(index).run_at.since(self.now.wall);
-        let due = self.now.mono + left;
+        let task = self.live.at(index);
+        let (run_at, longest) = (task.run_at, self.policies.at(task.policy).retry.max);
+        let left = run_at.since(self.now.wall);
         self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
+        if left > longest {
+            self.wait_until(index, run_at);
+            return;
+        }
+        let due = self.now.mono + left;
         self.backoffs.insert(index, due);
         self.delays.insert(due.0, index);
     }

@@ -91,6 +91,29 @@ fn a_backoff_does_not_follow_the_wall_clock() {
 }
 
 #[test]
+fn a_backoff_that_was_loaded_with_a_clock_behind_is_over_when_the_clock_is_set() {
+    const DAY: i64 = 86_400_000;
+    let mut world = World::new();
+    let session = world.open(1, &[], &[]);
+    let task = world.submit(Task::new("q", "k"));
+    world.settle();
+    world.end(world.has_one(session), failed("no"));
+    world.settle();
+    let right = world.now;
+    world.now.wall = WallTime(right.wall.0 - DAY);
+    let mut machine = world.restored_from_newest();
+    let mut status_after = |span: u64, behind: i64| {
+        let wall = WallTime(right.wall.0 + span.cast_signed() - behind);
+        let now = crate::Now { wall, mono: right.mono + Millis(span) };
+        machine.begin(now, world.batch);
+        machine.tick(now.mono);
+        machine.task(task).expect("it is live").status
+    };
+    assert_eq!(status_after(2000, DAY), Status::Scheduled);
+    assert_eq!(status_after(3000, 0), Status::Pending);
+}
+
+#[test]
 fn an_attempt_that_takes_too_long_is_ended_after_a_grace() {
     let mut world = World::new();
     let session = world.open(1, &[], &[]);
