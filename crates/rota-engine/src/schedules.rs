@@ -252,8 +252,14 @@ impl Engine {
     ) -> Result<u32, EngineError> {
         let (mut changed, mut after) = (0, None);
         let mut left = limit;
+        // An error must not suggest that nothing was changed.
+        let midway = |changed: usize, error| match changed {
+            0 => error,
+            _ => EngineError::OutcomeUnknown("some of the schedules were changed"),
+        };
         while left > 0 {
-            let page = self.schedules(filter, after.as_ref(), left.min(CHANGED)).await?;
+            let page = self.schedules(filter, after.as_ref(), left.min(CHANGED)).await;
+            let page = page.map_err(|error| midway(changed, error))?;
             left -= page.schedules.len();
             let command = |schedule: ScheduleRead| Command::PauseSchedule {
                 schedule: schedule.record.name,
@@ -265,8 +271,9 @@ impl Engine {
             let commands: Vec<_> =
                 page.schedules.into_iter().filter(differs).map(command).collect();
             if !commands.is_empty() {
-                self.inner.shared.admit_change()?;
-                let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+                self.inner.shared.admit_change().map_err(|error| midway(changed, error))?;
+                let results = self.ask(|answer| Request::Commands { commands, answer }).await;
+                let results = results.map_err(|error| midway(changed, error))?;
                 changed += results.iter().filter(|result| is_change(result)).count();
             }
             after = page.next;
@@ -437,9 +444,12 @@ impl Engine {
             version: 0,
         });
         let change = self.change_schedule(Command::PutCalendar { record, if_version }).await?;
+        // The change is made, so an error of this read must not suggest otherwise.
+        let calendar = self.calendar(&name).await;
+        let calendar =
+            calendar.map_err(|_| EngineError::OutcomeUnknown("cannot read the calendar"))?;
         let unknown = "the calendar was changed, and then deleted before it could be read";
-        let calendar = self.calendar(&name).await?.ok_or(EngineError::OutcomeUnknown(unknown))?;
-        Ok((calendar, change))
+        Ok((calendar.ok_or(EngineError::OutcomeUnknown(unknown))?, change))
     }
 
     /// Gets a calendar. `None` if there is no such calendar.
