@@ -51,6 +51,7 @@ mod planted;
 mod prefetch;
 mod prepared;
 mod pull;
+mod purge;
 mod records;
 mod request;
 mod retention;

@@ -25,6 +25,8 @@ pub(crate) const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Prefetched {
     /// What the store has for the keys that were read.
     values: FxHashMap<(&'static str, Bytes), Option<Bytes>>,
+    /// Why the store cannot read the others.
+    damaged: FxHashMap<(&'static str, Bytes), String>,
 }
 
 /// The keys to read before these requests can be carried out.
@@ -88,7 +90,8 @@ pub(crate) async fn owners(
     Ok(found.iter().map(owner).collect())
 }
 
-/// Reads the keys in one call, if there are any.
+/// Reads the keys in one call, if there are any. A value that the store cannot read counts as damaged, and the others are
+/// read alone.
 pub(crate) async fn read(
     store: &dyn Store,
     keys: Vec<(Space, Bytes)>,
@@ -96,9 +99,27 @@ pub(crate) async fn read(
     if keys.is_empty() {
         return Ok(Prefetched::default());
     }
-    let found = store.get(&keys).await?;
-    let keys = keys.into_iter().map(|(space, key)| (space.name, key));
-    Ok(Prefetched { values: keys.zip(found).collect() })
+    let named = |(space, key): (Space, Bytes)| (space.name, key);
+    match store.get(&keys).await {
+        Err(StoreError::Corrupt(_)) => {}
+        found => {
+            let values = keys.into_iter().map(named).zip(found?).collect();
+            return Ok(Prefetched { values, ..Prefetched::default() });
+        }
+    }
+    let mut prefetched = Prefetched::default();
+    for key in keys {
+        match store.get(std::slice::from_ref(&key)).await {
+            Ok(mut found) => {
+                prefetched.values.insert(named(key), found.pop().flatten());
+            }
+            Err(StoreError::Corrupt(reason)) => {
+                prefetched.damaged.insert(named(key), reason);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(prefetched)
 }
 
 /// Whether the store knows a name of each of these new tasks: then each is a repeat or a conflict.
@@ -134,8 +155,11 @@ fn owner(found: &Found<KeyOwner>) -> Option<KeyOwner> {
 
 impl Prefetched {
     fn found<K: Kind>(&self, key: &K::Key) -> Found<K::Record> {
-        let values = records::keys_of::<K>(key);
-        let values = values.map(|(space, key)| self.values.get(&(space.name, key))?.as_ref());
+        let keys = || records::keys_of::<K>(key).map(|(space, key)| (space.name, key));
+        if let Some(reason) = keys().find_map(|key| self.damaged.get(&key)) {
+            return Found::Damaged(reason.clone());
+        }
+        let values = keys().map(|key| self.values.get(&key)?.as_ref());
         records::found_in::<K>(key, values)
     }
 
@@ -167,8 +191,9 @@ impl Prefetched {
     /// The owner of the client id of a schedule's task, if there is one. `None` if it was not read.
     pub(crate) fn owner_of(&self, id: &Name) -> Option<Option<KeyOwner>> {
         let key = ClientKey::Id(id.clone());
-        let mut keys = records::keys_of::<Owner>(&key);
-        let is_read = keys.all(|(space, key)| self.values.contains_key(&(space.name, key)));
+        let mut keys = records::keys_of::<Owner>(&key).map(|(space, key)| (space.name, key));
+        let is_read =
+            keys.all(|key| self.values.contains_key(&key) || self.damaged.contains_key(&key));
         is_read.then(|| owner(&self.found::<Owner>(&key)))
     }
 

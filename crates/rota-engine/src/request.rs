@@ -132,6 +132,15 @@ pub(crate) struct PurgeEntry {
     pub(crate) is_last: bool,
 }
 
+/// What a request of retention came to.
+#[derive(Debug, Default)]
+pub(crate) struct Purged {
+    /// Whether all but those that are left were removed.
+    pub(crate) all: bool,
+    /// Those that it did not come to, because there was much to remove.
+    pub(crate) left: Expiring,
+}
+
 pub(crate) enum Request {
     /// New tasks.
     Submit { tasks: Vec<Submission>, answer: Answer<SubmitResults> },
@@ -143,9 +152,8 @@ pub(crate) enum Request {
         events: DownSender,
         answer: Answer<CommandResult>,
     },
-    /// Retention: removes these tasks and ticks of an entry of the log if their time is over. The answer tells
-    /// whether all were removed.
-    Purge { expiring: Expiring, entry: PurgeEntry, answer: Answer<bool> },
+    /// Retention: removes these tasks and ticks of an entry of the log if their time is over.
+    Purge { expiring: Expiring, entry: PurgeEntry, answer: Answer<Purged> },
     /// Creates a task of a schedule now.
     Trigger { schedule: Name, answer: Answer<CommandResult> },
     /// Raises the feature level of the cluster with the next batch, which is written only for this if

@@ -1,8 +1,9 @@
 //! Removes ended tasks and the records of ticks after their retention, in small portions, by requests to the coordinator.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use rota_store::{Direction, KeyRange, Store, StoreError};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::{
     inbox::InboxSender,
     layout,
     records::{Retain, Scan},
-    request::{Answer, PurgeEntry, Request},
+    request::{Answer, PurgeEntry, Purged, Request},
     rounds::Rounds,
     shared::{Phase, Shared},
 };
@@ -23,6 +24,9 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(5);
 /// Number of log entries to read at a time.
 const ENTRIES: usize = 16;
+/// Number of log entries to work on at once. The answer to a request comes with the next batch but one, and each batch can
+/// add entries, so one at a time would never catch up under constant load.
+const AT_ONCE: usize = 8;
 /// Time that a request waits for a place in the inbox. Then the rest is left to the next pass.
 const INBOX_WAIT: Duration = Duration::from_secs(10);
 /// Maximum number of tasks and ticks to remove in one request.
@@ -87,6 +91,7 @@ async fn pass(
     let range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
     let mut scan = Scan::<Retain>::new(range, Direction::Ascending, ENTRIES);
     while let Some(page) = scan.next(snapshot.as_ref()).await? {
+        let mut due = Vec::with_capacity(page.len());
         for entry in &page {
             let (key, now) = (&entry.key, Instant::now());
             if !resting.is_due(key, now) {
@@ -101,13 +106,18 @@ async fn pass(
                 resting.looked_at(key, false, now);
                 continue;
             };
-            debug!(
-                tasks = expiring.tasks.len(),
-                ticks = expiring.ticks.len(),
-                "removing old tasks"
-            );
-            let Some(done) = remove(shared, inbox, &expiring, key).await else { return Ok(()) };
-            resting.looked_at(key, done, now);
+            due.push((key.clone(), expiring));
+        }
+        let removals = stream::iter(due).map(|(key, expiring)| async move {
+            let (tasks, ticks) = (expiring.tasks.len(), expiring.ticks.len());
+            debug!(tasks, ticks, "removing old tasks");
+            let done = remove(shared, inbox, &expiring, &key).await;
+            (key, done)
+        });
+        let mut removals = pin!(removals.buffered(AT_ONCE));
+        while let Some((key, done)) = removals.next().await {
+            let Some(done) = done else { return Ok(()) };
+            resting.looked_at(&key, done, Instant::now());
         }
     }
     Ok(())
@@ -121,18 +131,25 @@ async fn remove(
     expiring: &Expiring,
     entry: &Bytes,
 ) -> Option<bool> {
-    let mut portions: Vec<_> = portions_of(expiring).collect();
-    portions.extend(portions.is_empty().then(Expiring::default));
-    let (last, mut done) = (portions.len() - 1, true);
-    for (at, expiring) in portions.into_iter().enumerate() {
-        let entry = PurgeEntry { key: entry.clone(), is_last: done && at == last };
+    let mut portions: VecDeque<_> = portions_of(expiring).collect();
+    if portions.is_empty() {
+        portions.push_back(Expiring::default());
+    }
+    let mut done = true;
+    while let Some(expiring) = portions.pop_front() {
+        let entry = PurgeEntry { key: entry.clone(), is_last: done && portions.is_empty() };
         let (answer, answered) = Answer::new(None);
         let request = Request::Purge { expiring, entry, answer };
         if inbox.send(request, shared.host.now().mono, INBOX_WAIT).await.is_err() {
             return None;
         }
         match answered.await {
-            Ok(Ok(removed)) => done &= removed,
+            Ok(Ok(Purged { all, left })) => {
+                done &= all;
+                if left.len() > 0 {
+                    portions.push_front(left);
+                }
+            }
             Ok(Err(error)) => {
                 warn!(%error, "cannot remove old tasks");
                 return None;

@@ -16,15 +16,13 @@ use tokio::time::{Instant, timeout};
 use crate::{
     api::{EngineError, NewTask, Submitted},
     batch,
-    codec::Expiring,
     coordinator::{Coordinator, Created},
     down::size_of,
     inbox::{Budget, Sent},
-    layout, log,
+    log,
     planted::Planted,
     prefetch::{self, PREFETCH_WAIT, Prefetched},
-    records::Done,
-    request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
+    request::{self, Answer, CommandResult, Request, Submission, SubmitResults},
 };
 
 /// Number of commands in a step at which it takes no more requests.
@@ -120,7 +118,7 @@ impl Coordinator<'_> {
                 self.answer_later(answer, result);
             }
             Request::Purge { expiring, entry, answer } => {
-                let result = self.purge(&expiring, entry, prefetched);
+                let result = self.purge(expiring, entry, prefetched);
                 self.answer_later(answer, result);
             }
             Request::RaiseLevel { level, alone } => {
@@ -352,55 +350,6 @@ impl Coordinator<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Removes tasks and ticks whose retention is over. Returns true if all were removed, so that the entry of
-    /// the log is removed, too.
-    ///
-    /// An entry can name a task that has ended again since and must be kept for longer, so the machine
-    /// compares its date with the current time. If the clock has jumped since the log was read, this
-    /// comparison would be wrong, so nothing is removed.
-    fn purge(
-        &mut self,
-        expiring: &Expiring,
-        entry: PurgeEntry,
-        prefetched: &Result<Prefetched, StoreError>,
-    ) -> Result<bool, EngineError> {
-        let prefetched = prefetched.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
-        self.step.commands += expiring.len();
-        if self.doubted {
-            return Ok(false);
-        }
-        let span = layout::parse_retain_span(&entry.key);
-        let mut done = true;
-        for task in &expiring.tasks {
-            let stored = match prefetched.stored(*task) {
-                Ok(stored) => stored,
-                // The task and its entry stay, but other tasks must not wait until somebody repairs it.
-                Err(refusal) => {
-                    self.shared.records.tell::<Done>(task, &refusal.to_string());
-                    done = false;
-                    continue;
-                }
-            };
-            let command = if Planted::PurgesBlindly.is_made() {
-                TaskCommand::Delete
-            } else {
-                TaskCommand::Purge
-            };
-            let reply = self.machine.apply(Command::Task { task: *task, command, stored });
-            // The clock was set back since. A task that ended again later has another entry.
-            if let Ok(Reply::Kept { until }) = reply {
-                done &= Some(layout::retain_span(until)) != span;
-            }
-        }
-        for tick in &expiring.ticks {
-            done &= self.purge_tick(tick, span, prefetched);
-        }
-        if done && entry.is_last {
-            self.step.entries.push(entry.key);
-        }
-        Ok(done)
     }
 }
 

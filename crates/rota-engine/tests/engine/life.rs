@@ -2,12 +2,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use futures_util::future::join_all;
 use rota_core::{
     AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Pause, Refusal, Retention, Status,
 };
 use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
 
-use crate::support::{MoodyStore, Node, completed, name, task};
+use crate::support::{MoodyStore, Node, completed, defined, name, task};
 
 #[tokio::test]
 async fn a_task_is_submitted_leased_completed_and_read_back() {
@@ -151,5 +152,109 @@ async fn what_has_been_kept_long_enough_is_removed_with_all_its_records() {
     tokio::time::timeout(Duration::from_secs(40), gone).await.expect("it is removed");
     let deleted = node.engine.delete(&id).await;
     assert!(matches!(deleted, Err(EngineError::Refused(Refusal::UnknownTask))));
+    node.stop().await;
+}
+
+/// Resolves when none of these tasks is there.
+async fn until_gone(node: &Node, tasks: &[TaskRef]) {
+    let gone = async {
+        let mut period = tokio::time::interval(Duration::from_millis(100));
+        for task in tasks {
+            while node.engine.task(task).await.expect("an answer").is_some() {
+                period.tick().await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("they are removed");
+}
+
+fn kept_for_no_time() -> EngineOptions {
+    let retention = Retention { completed: Millis(0), other: Millis(0) };
+    EngineOptions { retention, ..EngineOptions::default() }
+}
+
+#[tokio::test]
+async fn a_record_that_the_store_cannot_read_does_not_stop_retention() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(node.submit(task("k")).await);
+        let leased = node.lease(1).await;
+        // Each has an entry of its own.
+        assert!(node.report(&leased[0], completed("1")).await);
+    }
+    let damaged = ids.remove(0);
+    let unreadable = damaged.to_string();
+    node.store.unreadable_ends.lock().expect("nobody panics with it").push(unreadable.clone());
+    until_gone(&node, &ids).await;
+    // Who asks for it learns why, and the others of the same call are not affected.
+    let other = node.submit(task("k")).await;
+    assert!(node.engine.cancel(&damaged).await.is_err());
+    node.engine.cancel(&other).await.expect("it waits");
+    node.store.unreadable_ends.lock().expect("nobody panics with it").clear();
+    assert!(node.engine.task(&damaged).await.expect("an answer").is_some(), "nothing is lost");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_of_many_attempts_are_removed_in_several_portions() {
+    const TASKS: u32 = 300;
+    const ATTEMPTS: u32 = 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
+    let retried = defined(task("k"), |it| {
+        it.policy.retry.max_attempts = ATTEMPTS;
+        it.policy.retry.initial = Millis(0);
+    });
+    let tasks = vec![retried; TASKS as usize];
+    let submitted = node.engine.submit(tasks).await.expect("an answer");
+    let ids = submitted.into_iter().map(|one| TaskRef::Id(one.expect("accepted").task));
+    let ids: Vec<_> = ids.collect();
+    for _ in 0..ATTEMPTS {
+        let leased = node.lease(TASKS).await;
+        assert_eq!(leased.len(), TASKS as usize);
+        let failed = || {
+            let failure = Failure::new(FailureReason::Error, "no");
+            AttemptOutcome::Failed { failure, retry_at: None }
+        };
+        let reports = leased.iter().map(|leased| node.report_silently(leased, failed()));
+        assert!(join_all(reports).await.iter().all(|accepted| *accepted));
+    }
+    until_gone(&node, &ids).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn retention_keeps_up_with_constant_load() {
+    const ENTRIES: u32 = 60;
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
+    let mut ids = Vec::new();
+    for _ in 0..ENTRIES {
+        ids.push(node.submit(task("k")).await);
+        let leased = node.lease(1).await;
+        assert!(node.report(&leased[0], completed("1")).await);
+    }
+    let (first, last) = (&ids[0], &ids[ids.len() - 1]);
+    let is_gone = async |task| node.engine.task(task).await.expect("an answer").is_none();
+    // One batch follows the other meanwhile.
+    let load = async {
+        let mut began = None;
+        loop {
+            node.submit(task("k")).await;
+            let commits = node.store.commits.load(Ordering::Relaxed);
+            if began.is_none() && is_gone(first).await {
+                began = Some(commits);
+            }
+            if let Some(began) = began
+                && is_gone(last).await
+            {
+                return commits - began;
+            }
+        }
+    };
+    let batches = tokio::time::timeout(Duration::from_secs(60), load).await.expect("removed");
+    assert!(batches <= ENTRIES, "{batches} batches to remove what {ENTRIES} batches have added");
     node.stop().await;
 }
