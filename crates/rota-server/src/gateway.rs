@@ -23,7 +23,7 @@ use crate::{
     limits::ANSWER,
     protocol::Asked,
     request_metrics, rest,
-    room::{Answers, Bodies},
+    room::{Answers, Bodies, Streams},
     services::Services,
 };
 
@@ -152,7 +152,12 @@ where
         if let Err(failure) = auth::check(&self.access, asked.role(), &request, self.local) {
             return refused(failure, asked);
         }
-        let (request, _held) = self.bodies.count(request, asked.is_grpc, asked.is_stream());
+        let streams = match asked.operation {
+            Some(Operation::Work) => Streams::Worker,
+            _ if asked.is_stream() => Streams::Other,
+            _ => Streams::No,
+        };
+        let (request, _held) = self.bodies.count(request, asked.is_grpc, streams);
         if let Some(dashboard) = dashboard
             && asked.operation.is_some_and(Operation::is_of_dashboard)
         {

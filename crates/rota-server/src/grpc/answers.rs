@@ -8,6 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::PollSender;
+use tonic::Status;
 
 use super::work::{Answer, acknowledgement};
 
@@ -43,7 +44,7 @@ impl Answers {
         self.unsent.push_back(answer);
     }
 
-    /// Adds an acknowledgement, which goes first.
+    /// Adds an acknowledgement. An answer that waits is one, too: it shows that the worker is heard.
     pub(super) fn acknowledge(&mut self) {
         self.owes_acknowledgement = true;
     }
@@ -71,13 +72,18 @@ impl Answers {
             timeout_at(since + self.patience, room).await.map_err(|_| Gone)?
         };
         reserved.map_err(|_| Gone)?;
-        let answer = if std::mem::take(&mut self.owes_acknowledgement) {
-            Ok(acknowledgement())
-        } else {
-            self.since = None;
-            self.unsent.pop_front().expect("one of both waits")
-        };
+        self.owes_acknowledgement = false;
+        self.since = None;
+        let answer = self.unsent.pop_front().unwrap_or_else(|| Ok(acknowledgement()));
         self.sender.send_item(answer).map_err(|_| Gone)
+    }
+
+    /// Sends why the stream ends, instead of the answers that wait. Its worker asks for those again.
+    pub(super) async fn end_with(&mut self, status: Status) -> Result<(), Gone> {
+        self.unsent.clear();
+        self.since = None;
+        self.push(Err(status));
+        self.flush().await
     }
 
     /// Sends all.
@@ -118,21 +124,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_acknowledgement_that_finds_no_room_goes_first_when_there_is_some() {
+    async fn an_acknowledgement_that_finds_no_room_is_sent_when_there_is_some() {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut answers = Answers::new(sender.clone(), PATIENCE);
         sender.try_send(results(1)).unwrap();
-        answers.push(results(2));
         answers.acknowledge();
         answers.acknowledge();
         assert!(!poll(&mut answers).await);
         assert_eq!(got(&mut receiver).await, Some(1));
         assert!(poll(&mut answers).await);
         assert_eq!(got(&mut receiver).await, None, "one for both heartbeats");
-        answers.flush().await.unwrap();
-        assert_eq!(got(&mut receiver).await, Some(2));
         assert!(answers.is_empty());
         assert!(!poll(&mut answers).await, "none waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_do_not_hold_up_the_answers_to_reports() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut answers = Answers::new(sender.clone(), PATIENCE);
+        for seq in 1..=3 {
+            answers.push(results(seq));
+            // There is room more rarely than heartbeats come.
+            answers.acknowledge();
+            answers.acknowledge();
+            answers.send_next().await.unwrap();
+            assert_eq!(got(&mut receiver).await, Some(seq), "which acknowledges them");
+        }
+        assert!(answers.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reason_of_the_end_is_not_held_up_by_answers() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut answers = Answers::new(sender, PATIENCE);
+        for seq in 1..=3 {
+            answers.push(results(seq));
+        }
+        answers.end_with(Status::not_found("ended")).await.unwrap();
+        assert!(receiver.recv().await.unwrap().is_err());
     }
 
     #[tokio::test(start_paused = true)]

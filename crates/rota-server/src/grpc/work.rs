@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
 use super::{
-    answers::{Answers, Gone},
+    answers::Answers,
     calls::{caller, calls},
     codec::unreadable,
 };
@@ -353,8 +353,8 @@ impl Reader {
                     }
                 }
                 Some(heard) = self.in_flight.next() => {
-                    if self.answer(heard).is_err() {
-                        return self.end().await;
+                    if let Err(failure) = self.answer(heard) {
+                        return self.end_with(failure).await;
                     }
                 }
                 message = incoming.next(), if may_read => match message {
@@ -364,10 +364,10 @@ impl Reader {
                         }
                     }
                     Some(Err(status)) => {
-                        if let Some(failure) = unreadable(&status) {
-                            self.answers.push(Err(failure.into()));
-                        }
-                        return self.end().await;
+                        return match unreadable(&status) {
+                            Some(failure) => self.end_with(failure).await,
+                            None => StreamEnd::Gone,
+                        };
                     }
                     None => {
                         self.finish().await;
@@ -393,7 +393,7 @@ impl Reader {
     }
 
     /// Takes the outcome of a message. Fails if it ends the stream.
-    fn answer(&mut self, heard: Heard) -> Result<(), Gone> {
+    fn answer(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
             Heard::Noted => Ok(()),
             Heard::Reports(bytes, answer) => {
@@ -402,28 +402,26 @@ impl Reader {
                 self.answers.push(answer);
                 Ok(())
             }
-            Heard::Refused(failure) => {
-                self.answers.push(Err(failure.into()));
-                Err(Gone)
-            }
+            Heard::Refused(failure) => Err(failure),
         }
     }
 
-    /// Sends the last answers, of which one tells why the stream ends.
-    async fn end(&mut self) -> StreamEnd {
-        // If the worker is gone, nobody needs them.
-        let _ = self.answers.flush().await;
+    /// Tells the worker why its stream ends. The rest of its messages is not read, so this must not take long.
+    async fn end_with(&mut self, failure: Failure) -> StreamEnd {
+        // If the worker is gone, nobody needs it.
+        let _ = self.answers.end_with(failure.into()).await;
         StreamEnd::Gone
     }
 
-    /// Answers all reports in flight.
+    /// Answers all reports in flight, because no more messages come.
     async fn finish(&mut self) {
         while let Some(heard) = self.in_flight.next().await {
-            if self.answer(heard).is_err() {
+            if let Err(failure) = self.answer(heard) {
+                self.answers.push(Err(failure.into()));
                 break;
             }
         }
-        self.end().await;
+        let _ = self.answers.flush().await;
     }
 
     /// Processes and acknowledges a heartbeat, without waiting for the engine. The answer of the engine can
@@ -478,8 +476,7 @@ impl Reader {
             }
             Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not allowed at this point of a session");
-                self.answers.push(Err(wrong.into()));
-                return Some(self.end().await);
+                return Some(self.end_with(wrong).await);
             }
         }
         None

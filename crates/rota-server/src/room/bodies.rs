@@ -106,6 +106,15 @@ impl StreamRoom {
     }
 }
 
+/// Whether a body is a stream of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streams {
+    No,
+    /// Of a worker, which has its own part of the budget.
+    Worker,
+    Other,
+}
+
 /// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
@@ -113,8 +122,14 @@ enum Sort {
     Plain,
     /// The message of a gRPC call.
     Call,
-    /// The messages of a worker.
-    Stream,
+    /// Messages of gRPC, each with its own time.
+    Stream { of_worker: bool },
+}
+
+impl Sort {
+    fn is_stream(self) -> bool {
+        matches!(self, Self::Stream { .. })
+    }
 }
 
 impl Bodies {
@@ -138,23 +153,24 @@ impl Bodies {
         self: &Arc<Self>,
         request: Request,
         grpc: bool,
-        stream: bool,
+        streams: Streams,
     ) -> (Request, Arc<Held>) {
         let held = Arc::new(Held::default());
         if request.body().is_end_stream() {
             return (request, held);
         }
-        let sort = match (grpc, stream) {
-            (_, true) => Sort::Stream,
-            (true, false) => Sort::Call,
-            (false, false) => Sort::Plain,
+        let sort = match streams {
+            Streams::Worker => Sort::Stream { of_worker: true },
+            Streams::Other => Sort::Stream { of_worker: false },
+            Streams::No if grpc => Sort::Call,
+            Streams::No => Sort::Plain,
         };
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         let length = length.filter(|length| sort == Sort::Plain && *length <= self.request_bytes);
         let (mut head, inner) = request.into_parts();
         let stream = Arc::new(Stream { held: held.clone(), ..Stream::default() });
-        if sort == Sort::Stream {
+        if streams == Streams::Worker {
             head.extensions.insert(StreamRoom(stream.clone()));
         }
         let body = Counted {
@@ -212,16 +228,17 @@ impl Counted {
             }
             let is_small = self.wanted.max(self.expected) <= SMALL;
             let share = match self.sort {
-                Sort::Stream => &self.bodies.streams,
-                Sort::Plain | Sort::Call if is_small => &self.bodies.small,
-                Sort::Plain | Sort::Call => &self.bodies.large,
+                Sort::Stream { of_worker: true } => &self.bodies.streams,
+                _ if is_small => &self.bodies.small,
+                _ => &self.bodies.large,
             };
             let waiting = self.waiting.get_or_insert_with(|| {
                 let (share, places) = (share.clone(), self.bodies.waiting.clone());
                 let more = self.wanted - self.taken;
                 // The stream of a worker waits instead, because it is not refused for what others send.
                 let within = self.bodies.body_timeout;
-                let within = if self.sort == Sort::Stream { within } else { patience(within) };
+                let of_worker = self.sort == Sort::Stream { of_worker: true };
+                let within = if of_worker { within } else { patience(within) };
                 Box::pin(async move {
                     if let Some(taken) = share.try_take(more) {
                         return Some(taken);
@@ -265,14 +282,15 @@ impl Counted {
                     self.wanted = self.step(self.arrived);
                 }
             }
-            Sort::Stream => {
+            Sort::Stream { of_worker } => {
                 self.framing.see(data);
                 let length = self.framing.under_way();
                 let counts = length > FREE && length <= self.bodies.request_bytes;
                 if self.framing.take_ended() {
                     // The last part did not wait, but counts.
                     let rest = self.expected.saturating_sub(self.taken);
-                    let rest = self.bodies.streams.try_take(rest).filter(|_| rest > 0);
+                    let share = if of_worker { &self.bodies.streams } else { &self.bodies.large };
+                    let rest = share.try_take(rest).filter(|_| rest > 0);
                     rest.into_iter().for_each(|(room, _)| self.held.add(room));
                     self.taken = 0;
                     // The next message has its own deadline.
@@ -302,7 +320,7 @@ impl Counted {
         let begun = match self.sort {
             Sort::Plain => false,
             Sort::Call => true,
-            Sort::Stream => self.framing.is_amidst(),
+            Sort::Stream { .. } => self.framing.is_amidst(),
         };
         if !begun {
             self.late = None;
@@ -347,7 +365,7 @@ impl HttpBody for Counted {
                     // A frame can have the end of one message and the start of the next. The memory of the
                     // first is released only by its reader, so the frame must not wait for the memory of the
                     // second.
-                    if this.sort == Sort::Stream {
+                    if this.sort.is_stream() {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     this.parked = Some(frame);
@@ -436,7 +454,7 @@ mod tests {
         let mut slow = Vec::new();
         for _ in 0..2 {
             let (request, sender) = request(Some(4 << 20));
-            let (request, held) = bodies.count(request, false, false);
+            let (request, held) = bodies.count(request, false, Streams::No);
             let reading = tokio::spawn(read_body(request.into_body(), BOUNDS));
             slow.push((reading, sender, held));
         }
@@ -444,7 +462,7 @@ mod tests {
         send(&slow[1].1, 1 << 20).await;
         settle().await;
         let (large, sender) = request(Some(4 << 20));
-        let (large, _held) = bodies.count(large, false, false);
+        let (large, _held) = bodies.count(large, false, Streams::No);
         send(&sender, 900 << 10).await;
         let failure = read_body(large.into_body(), BOUNDS).await.unwrap_err();
         assert_eq!(failure.reason, Reason::Overloaded);
@@ -453,7 +471,7 @@ mod tests {
         let (small, sender) = request(Some(3));
         sender.send(Bytes::from("abc")).await.unwrap();
         drop(sender);
-        let (small, small_held) = bodies.count(small, false, false);
+        let (small, small_held) = bodies.count(small, false, Streams::No);
         assert_eq!(read_body(small.into_body(), BOUNDS).await.unwrap(), "abc");
         // What does not come gives its room back.
         for (reading, sender, held) in slow {
@@ -470,7 +488,7 @@ mod tests {
         let bodies = bodies(8 << 20);
         let all = free(&bodies);
         let (silent, sender) = request(Some(16 << 20));
-        let (silent, _held) = bodies.count(silent, false, false);
+        let (silent, _held) = bodies.count(silent, false, Streams::No);
         tokio::spawn(read_body(silent.into_body(), BOUNDS));
         tokio::task::yield_now().await;
         assert_eq!(free(&bodies), all, "nothing came");
@@ -487,7 +505,7 @@ mod tests {
         let mut under_way = Vec::new();
         for _ in 0..8 {
             let (request, sender) = request(Some(4 << 20));
-            let (request, held) = bodies.count(request, false, false);
+            let (request, held) = bodies.count(request, false, Streams::No);
             under_way.push(tokio::spawn(async move {
                 let read = read_body(request.into_body(), BOUNDS).await;
                 drop(held);
@@ -510,7 +528,7 @@ mod tests {
     async fn a_body_of_unknown_length_asks_for_room_as_it_grows() {
         let bodies = bodies(8 << 20);
         let (request, sender) = request(None);
-        let (request, _held) = bodies.count(request, false, false);
+        let (request, _held) = bodies.count(request, false, Streams::No);
         let reading = tokio::spawn(read_body(request.into_body(), BOUNDS));
         for _ in 0..6 {
             // It is read while there is room, and no further.
@@ -526,7 +544,7 @@ mod tests {
     async fn a_call_asks_for_room_as_it_arrives_and_has_a_deadline() {
         let bodies = bodies(8 << 20);
         let (call, sender) = request(None);
-        let (call, _held) = bodies.count(call, true, false);
+        let (call, _held) = bodies.count(call, true, Streams::No);
         sender.send(Bytes::from_static(&[0, 0, 0x20, 0, 0, b'x'])).await.unwrap();
         let mut body = call.into_body();
         body.frame().await.unwrap().unwrap();
@@ -548,7 +566,7 @@ mod tests {
             Bytes::from(header)
         };
         let (stream, sender) = request(None);
-        let (stream, _held) = bodies.count(stream, true, true);
+        let (stream, _held) = bodies.count(stream, true, Streams::Worker);
         let room = stream.extensions().get::<StreamRoom>().unwrap().clone();
         room.keep();
         let mut body = stream.into_body();
@@ -571,5 +589,25 @@ mod tests {
         drop(room.take());
         body.frame().await.unwrap().unwrap();
         assert!(!room.is_throttled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_of_others_take_nothing_from_those_of_workers() {
+        let bodies = bodies(4 << 20);
+        let before = free(&bodies);
+        let mut streams = Vec::new();
+        for _ in 0..8 {
+            let (stream, sender) = request(None);
+            let (stream, held) = bodies.count(stream, true, Streams::Other);
+            let length = (300_u32 << 10).to_be_bytes();
+            sender.send([&[0][..], &length].concat().into()).await.unwrap();
+            send(&sender, 200 << 10).await;
+            let mut body = stream.into_body();
+            let read = async { while matches!(body.frame().await, Some(Ok(_))) {} };
+            let _ = timeout(Duration::from_millis(10), read).await;
+            streams.push((body, sender, held));
+        }
+        assert!(free(&bodies)[1] < before[1], "they take memory of large bodies");
+        assert_eq!(free(&bodies)[2], before[2]);
     }
 }

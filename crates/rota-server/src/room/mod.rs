@@ -19,7 +19,7 @@ use tonic::Status;
 use crate::failure::{Failure, LimitName, Reason, Violation};
 
 pub(crate) use answers::{Answers, Broken};
-pub(crate) use bodies::{Bodies, StreamRoom};
+pub(crate) use bodies::{Bodies, StreamRoom, Streams};
 pub(crate) use whole::{Bounds, read_body};
 
 /// Bytes that one permit stands for.
