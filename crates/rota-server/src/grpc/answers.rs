@@ -3,6 +3,7 @@
 
 use std::{collections::VecDeque, future::poll_fn, time::Duration};
 
+use rota_proto::v1::{self, server_message::Message as Down};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -10,7 +11,8 @@ use tokio::{
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
-use super::work::{Answer, acknowledgement};
+/// A message for the worker, or the error that ends its stream.
+pub(super) type Answer = Result<v1::ServerMessage, Status>;
 
 /// The worker is gone, or it has read nothing for too long.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,9 +97,12 @@ impl Answers {
     }
 }
 
+fn acknowledgement() -> v1::ServerMessage {
+    v1::ServerMessage { message: Some(Down::HeartbeatAck(v1::HeartbeatAck {})) }
+}
+
 #[cfg(test)]
 mod tests {
-    use rota_proto::v1::{self, server_message::Message as Down};
     use tokio::time::timeout;
 
     use super::*;

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
 use super::{
-    answers::Answers,
+    answers::{Answer, Answers},
     calls::{caller, calls},
     codec::unreadable,
 };
@@ -181,10 +181,6 @@ impl Services {
     }
 }
 
-pub(super) fn acknowledgement() -> v1::ServerMessage {
-    down(Down::HeartbeatAck(v1::HeartbeatAck {}))
-}
-
 fn down(message: Down) -> v1::ServerMessage {
     v1::ServerMessage { message: Some(message) }
 }
@@ -319,9 +315,6 @@ struct Reader {
     room: StreamRoom,
     ttl: Duration,
 }
-
-/// A message for the worker, or the error that ends its stream.
-pub(super) type Answer = Result<v1::ServerMessage, Status>;
 
 /// The outcome of a message.
 enum Heard {

@@ -9,10 +9,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -27,7 +24,13 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-use super::{ROOM, Refused, Room, framing::Framing, no_room, share::Share};
+use super::{
+    ROOM, Refused, Room,
+    framing::Framing,
+    held::{Held, Stream, StreamRoom},
+    no_room,
+    share::Share,
+};
 use crate::{
     failure::{Failure, LimitName},
     limits::Limits,
@@ -53,57 +56,6 @@ pub(crate) struct Bodies {
     limit: LimitName,
     request_bytes: usize,
     body_timeout: Duration,
-}
-
-/// The memory that a request holds until it is answered.
-#[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<Vec<Room>>);
-
-impl Held {
-    fn add(&self, room: Room) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
-    }
-
-    fn take(&self) -> Vec<Room> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The memory of a stream's messages, for their reader.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StreamRoom(Arc<Stream>);
-
-#[derive(Debug, Default)]
-struct Stream {
-    throttled: AtomicBool,
-    /// Whether a part of a message has arrived since somebody asked.
-    received_part: AtomicBool,
-    /// Whether the reader keeps the memory of messages. Otherwise it is released when a message is complete.
-    kept: AtomicBool,
-    held: Arc<Held>,
-}
-
-impl StreamRoom {
-    /// Whether the stream waits for memory, so that the server cannot receive heartbeats of its worker.
-    pub(crate) fn is_throttled(&self) -> bool {
-        self.0.throttled.load(Ordering::Relaxed)
-    }
-
-    /// Whether a part of an incomplete message has arrived since the last call: its worker lives, but heartbeats wait
-    /// behind the rest.
-    pub(crate) fn has_received_part(&self) -> bool {
-        self.0.received_part.swap(false, Ordering::Relaxed)
-    }
-
-    /// Announces that [`take`](Self::take) will be called for each message.
-    pub(crate) fn keep(&self) {
-        self.0.kept.store(true, Ordering::Relaxed);
-    }
-
-    /// Takes the memory of the last messages, to be held while they are processed.
-    pub(crate) fn take(&self) -> Vec<Room> {
-        self.0.held.take()
-    }
 }
 
 /// Whether a body is a stream of messages.

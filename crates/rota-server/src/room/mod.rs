@@ -7,6 +7,7 @@
 mod answers;
 mod bodies;
 mod framing;
+mod held;
 mod share;
 mod whole;
 
@@ -19,7 +20,8 @@ use tonic::Status;
 use crate::failure::{Failure, LimitName, Reason, Violation};
 
 pub(crate) use answers::{Answers, Broken};
-pub(crate) use bodies::{Bodies, StreamRoom, Streams};
+pub(crate) use bodies::{Bodies, Streams};
+pub(crate) use held::StreamRoom;
 pub(crate) use whole::{Bounds, read_body};
 
 /// Bytes that one permit stands for.

@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(began.elapsed(), TURN);
         openings.next_node(&client);
         assert_eq!(client.current_node(), 1);
-        openings.open(&client, TTL, || refuse()).await.unwrap_err();
+        openings.open(&client, TTL, refuse).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN, "a refusal ends a turn");
         openings.next_node(&client);
         assert_eq!(client.current_node(), 2);
@@ -202,7 +202,7 @@ mod tests {
         for node in [1, 2, 1, 2] {
             openings.next_node(&client);
             assert_eq!(client.current_node(), node);
-            openings.open(&client, TTL, || refuse()).await.unwrap_err();
+            openings.open(&client, TTL, refuse).await.unwrap_err();
         }
         openings.next_node(&client);
         let welcomed = openings.open(&client, TTL, || async { Ok("welcome") }).await.unwrap();
@@ -214,7 +214,7 @@ mod tests {
         let (client, mut openings) = (client(), Openings::default());
         for node in 0..2 {
             assert_eq!(client.current_node(), node);
-            openings.open(&client, TTL, || pending()).await.unwrap_err();
+            openings.open(&client, TTL, pending).await.unwrap_err();
             openings.next_node(&client);
         }
         let (late, last) = node();
@@ -242,14 +242,15 @@ mod tests {
     async fn one_of_several_nodes_is_waited_for_longer_than_its_turn() {
         let (client, mut openings) = (client(), Openings::default());
         let began = Instant::now();
-        let slow = || async {
-            sleep(TURN * 3 / 2).await;
-            Ok("slow")
-        };
-        openings.open(&client, TTL, slow).await.unwrap_err();
+        let (slow, first) = node();
+        openings.open(&client, TTL, || first).await.unwrap_err();
         openings.next_node(&client);
-        let welcomed = openings.open(&client, TTL, pending).await.unwrap();
-        assert_eq!((welcomed, began.elapsed()), ("slow", TURN * 3 / 2));
+        let answers = async {
+            advance(TURN / 2).await;
+            slow.send("slow").expect("somebody waits for it");
+        };
+        let (welcomed, ()) = tokio::join!(openings.open(&client, TTL, pending), answers);
+        assert_eq!((welcomed.unwrap(), began.elapsed()), ("slow", TURN * 3 / 2));
         // But not for ever: then its turn comes again.
         let began = Instant::now();
         for _ in 0..3 {
@@ -278,14 +279,14 @@ mod tests {
         openings.open(&client, TTL, || first).await.unwrap_err();
         openings.next_node(&client);
         slow.send("slow").expect("somebody waits for it");
-        openings.open(&client, TTL, || pending()).await.unwrap();
+        openings.open(&client, TTL, pending).await.unwrap();
         let began = Instant::now();
-        openings.open(&client, TTL, || pending()).await.unwrap_err();
+        openings.open(&client, TTL, pending).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN * 2);
         openings.are_prompt();
         openings.next_node(&client);
         let began = Instant::now();
-        openings.open(&client, TTL, || pending()).await.unwrap_err();
+        openings.open(&client, TTL, pending).await.unwrap_err();
         assert_eq!(began.elapsed(), TURN);
     }
 }
