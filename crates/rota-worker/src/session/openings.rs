@@ -38,8 +38,9 @@ impl<T> Default for Openings<T> {
 }
 
 impl<T: 'static> Openings<T> {
-    /// Opens a connection to the client's current node, or gets one that an earlier call began. The client's current node is then the one that welcomed the worker. Fails if
-    /// the current node fails, or if it has not answered in its turn and there is another one to try.
+    /// Opens a connection to the client's current node, or gets one that an earlier call began. The client's current
+    /// node is then the one that welcomed the worker. Fails if the current node fails, or if it has not answered in
+    /// its turn and there is another one to try.
     ///
     /// Cancel safe: what was begun goes on in the next call.
     pub(super) async fn open<F>(
@@ -111,9 +112,9 @@ impl<T: 'static> Openings<T> {
         }
     }
 
-    /// Records that the node that welcomed the worker has fallen silent. Its connection may be dead, so the next try
-    /// opens another one.
-    pub(super) fn leave_silent(&self, client: &Client) {
+    /// Leaves the connection to the node that welcomed the worker: it fell silent, and may be dead. The next try opens
+    /// another one.
+    pub(super) fn leave_connection(&self, client: &Client) {
         client.renew_connection(self.last);
     }
 

@@ -114,7 +114,7 @@ impl Session {
             Lost::Broken(status) => self.outbox.broken(&Break::of(status)),
             Lost::Silent => {
                 self.patience.grow();
-                self.openings.leave_silent(&self.worker.client);
+                self.openings.leave_connection(&self.worker.client);
                 self.outbox.broken(&Break::Lost);
             }
             Lost::Drained => {}
