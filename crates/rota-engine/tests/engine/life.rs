@@ -1,12 +1,15 @@
 //! A task's life through the engine, and through restarts.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use rota_core::{
     AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Pause, Refusal, Retention, Status,
 };
-use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
+use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskFilter, TaskRef};
 
 use crate::support::{MoodyStore, Node, completed, defined, name, task};
 
@@ -227,34 +230,49 @@ async fn tasks_of_many_attempts_are_removed_in_several_portions() {
 
 #[tokio::test]
 async fn retention_keeps_up_with_constant_load() {
-    const ENTRIES: u32 = 60;
+    const ENTRIES: usize = 60;
+    // Far longer than between two entries of one pass, and shorter than between two passes, of which
+    // the first one may begin while the entries are added.
+    const PAUSE: Duration = Duration::from_secs(1);
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
-    let mut ids = Vec::new();
     for _ in 0..ENTRIES {
-        ids.push(node.submit(task("k")).await);
+        node.submit(task("k")).await;
         let leased = node.lease(1).await;
         assert!(node.report(&leased[0], completed("1")).await);
     }
-    let (first, last) = (&ids[0], &ids[ids.len() - 1]);
-    let is_gone = async |task| node.engine.task(task).await.expect("an answer").is_none();
     // One batch follows the other meanwhile.
     let load = async {
-        let mut began = None;
         loop {
             node.submit(task("k")).await;
-            let commits = node.store.commits.load(Ordering::Relaxed);
-            if began.is_none() && is_gone(first).await {
-                began = Some(commits);
-            }
-            if let Some(began) = began
-                && is_gone(last).await
-            {
-                return commits - began;
-            }
         }
     };
-    let batches = tokio::time::timeout(Duration::from_secs(60), load).await.expect("removed");
+    let completed = TaskFilter { statuses: vec![Status::Completed], ..TaskFilter::default() };
+    let removal = async {
+        let (mut batches, mut left, mut last) = (0, ENTRIES, None);
+        while left > 0 {
+            let page = node.engine.list(&completed, ENTRIES, None).await.expect("an answer");
+            if page.tasks.len() == left {
+                continue;
+            }
+            left = page.tasks.len();
+            let (commits, now) = (node.store.commits.load(Ordering::Relaxed), Instant::now());
+            if let Some((commits_then, then)) = last.replace((commits, now))
+                && now - then < PAUSE
+            {
+                batches += (commits - commits_then) as usize;
+            }
+        }
+        batches
+    };
+    let batches = async {
+        tokio::select! {
+            biased;
+            batches = removal => batches,
+            () = load => 0,
+        }
+    };
+    let batches = tokio::time::timeout(Duration::from_secs(60), batches).await.expect("removed");
     assert!(batches <= ENTRIES, "{batches} batches to remove what {ENTRIES} batches have added");
     node.stop().await;
 }
