@@ -29,7 +29,9 @@ impl Rest {
     pub(crate) fn begin(&self, driver: &Waker) {
         self.questions.store(0, Ordering::Relaxed);
         let mut known = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some(driver.clone());
+        if !known.as_ref().is_some_and(|known| known.will_wake(driver)) {
+            *known = Some(driver.clone());
+        }
     }
 
     /// Something of the machine asks for the time or the world.

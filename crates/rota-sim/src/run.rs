@@ -316,7 +316,7 @@ impl Run {
     }
 
     fn is_done(&self) -> bool {
-        self.do_schedules_rest() && self.world.lock().audit.unended(0).0 == 0
+        self.do_schedules_rest() && self.world.lock().audit.all_ended()
     }
 
     /// Whether no schedule creates tasks any more.

@@ -388,18 +388,17 @@ impl Auditor {
         keys.max_by_key(|(_, id)| **id).map(|(key, _)| key.clone())
     }
 
-    /// Live tasks, some of them described.
-    pub(crate) fn unended(&self, show: usize) -> (usize, Vec<String>) {
+    /// Whether no live task is left that can still end.
+    pub(crate) fn all_ended(&self) -> bool {
+        self.left().next().is_none()
+    }
+
+    /// The live tasks that can still end, in any order.
+    fn left(&self) -> impl Iterator<Item = (u64, &records::Live)> {
         // Where a clock was far ahead, a delay from then ends in weeks.
-        let waits = |live: &records::Live| live.run_at_ms > self.wall_max_ms + FAR_MS;
-        let is_left = |task: &Task| task.live.as_ref().is_some_and(|live| !waits(live));
-        let mut live: Vec<_> = self.tasks.iter().filter(|(_, task)| is_left(task)).collect();
-        live.sort_unstable_by_key(|(id, _)| **id);
-        let describe = |(id, task): &(&u64, &Task)| {
-            let live = task.live.as_ref();
-            live.map_or_else(String::new, |live| format!("{id:x}: {live:?}"))
-        };
-        (live.len(), live.iter().take(show).map(describe).collect())
+        let until_ms = self.wall_max_ms + FAR_MS;
+        let live = self.tasks.iter().filter_map(|(id, task)| Some((*id, task.live.as_ref()?)));
+        live.filter(move |(_, live)| live.run_at_ms <= until_ms)
     }
 
     /// Checks at the end, when all faults are long healed, that everything has run.
@@ -408,9 +407,12 @@ impl Auditor {
             self.broken(Rule::Linear, now_us, format!("task {id:x}: {what}"));
         }
         self.counts.histories = self.histories.checked;
-        let (count, shown) = self.unended(3);
-        if count > 0 {
-            let what = format!("{count} tasks have not ended: {}", shown.join("; "));
+        let mut left: Vec<_> = self.left().collect();
+        left.sort_unstable_by_key(|(id, _)| *id);
+        if !left.is_empty() {
+            let shown = left.iter().take(3).map(|(id, live)| format!("{id:x}: {live:?}"));
+            let shown: Vec<_> = shown.collect();
+            let what = format!("{} tasks have not ended: {}", left.len(), shown.join("; "));
             self.broken(Rule::Progress, now_us, what);
         }
     }
