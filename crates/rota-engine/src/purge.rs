@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Number of records to remove for one request, unless a single task has more. A task has a record for each attempt.
-const RECORDS_MAX: usize = 5000;
+pub(crate) const RECORDS_MAX: usize = 5000;
 
 impl Coordinator<'_> {
     /// Removes tasks and ticks whose retention is over, up to a number of records.

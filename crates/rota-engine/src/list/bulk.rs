@@ -6,13 +6,15 @@ use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
     engine::{Engine, unavailable},
     planted::Planted,
+    purge::RECORDS_MAX,
     records::{Kind, Spec},
     request::Request,
 };
 
 impl Engine {
     /// Applies an action to up to `limit` tasks that match a filter. A refusal for one task, for example
-    /// because a queue is full, is counted and does not affect the others.
+    /// because a queue is full, is counted and does not affect the others. Deletes fewer where tasks had very many
+    /// attempts, and names where to continue.
     ///
     /// # Errors
     /// As [`Engine::list`], and then nothing was changed; or when the outcome is unknown.
@@ -24,7 +26,10 @@ impl Engine {
         after: Option<Cursor>,
     ) -> Result<BulkOutcome, EngineError> {
         self.inner.shared.admit_change()?;
-        let page = self.list(filter, limit, after).await?;
+        let mut page = self.list(filter, limit, after).await?;
+        if action == BulkAction::Delete {
+            leave_for_next(&mut page);
+        }
         let command = |view: TaskView| {
             let task = view.spec.id;
             match action {
@@ -84,6 +89,22 @@ impl BulkOutcome {
                 self.refusal.get_or_insert(refusal);
             }
         }
+    }
+}
+
+/// Leaves tasks for the next call that have more records together than one step should delete. The next call examines them
+/// again.
+fn leave_for_next(page: &mut TaskPage) {
+    let mut records = 0;
+    let taken = page.tasks.iter().take_while(|view| {
+        let before = records;
+        records += 1 + view.attempt as usize;
+        before == 0 || records <= RECORDS_MAX
+    });
+    let taken = taken.count();
+    if taken < page.tasks.len() {
+        page.tasks.truncate(taken);
+        page.next = page.tasks.last().map(|view| Cursor { before: view.spec.id });
     }
 }
 

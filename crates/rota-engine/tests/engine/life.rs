@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use rota_core::{
     AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Pause, Refusal, Retention, Status,
 };
-use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskFilter, TaskRef};
+use rota_engine::{BulkAction, EngineError, EngineOptions, NewTask, RunAt, TaskFilter, TaskRef};
 
 use crate::support::{MoodyStore, Node, completed, defined, name, task};
 
@@ -200,23 +200,19 @@ async fn a_record_that_the_store_cannot_read_does_not_stop_retention() {
     node.stop().await;
 }
 
-#[tokio::test]
-async fn tasks_of_many_attempts_are_removed_in_several_portions() {
-    const TASKS: u32 = 300;
-    const ATTEMPTS: u32 = 20;
-    let directory = tempfile::tempdir().expect("a directory");
-    let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
+/// Adds tasks that fail for good after many attempts.
+async fn fail_often(node: &Node, tasks: u32, attempts: u32) -> Vec<TaskRef> {
     let retried = defined(task("k"), |it| {
-        it.policy.retry.max_attempts = ATTEMPTS;
+        it.policy.retry.max_attempts = attempts;
         it.policy.retry.initial = Millis(0);
     });
-    let tasks = vec![retried; TASKS as usize];
-    let submitted = node.engine.submit(tasks).await.expect("an answer");
+    let all = vec![retried; tasks as usize];
+    let submitted = node.engine.submit(all).await.expect("an answer");
     let ids = submitted.into_iter().map(|one| TaskRef::Id(one.expect("accepted").task));
     let ids: Vec<_> = ids.collect();
-    for _ in 0..ATTEMPTS {
-        let leased = node.lease(TASKS).await;
-        assert_eq!(leased.len(), TASKS as usize);
+    for _ in 0..attempts {
+        let leased = node.lease(tasks).await;
+        assert_eq!(leased.len(), tasks as usize);
         let failed = || {
             let failure = Failure::new(FailureReason::Error, "no");
             AttemptOutcome::Failed { failure, retry_at: None }
@@ -224,7 +220,36 @@ async fn tasks_of_many_attempts_are_removed_in_several_portions() {
         let reports = leased.iter().map(|leased| node.report_silently(leased, failed()));
         assert!(join_all(reports).await.iter().all(|accepted| *accepted));
     }
+    ids
+}
+
+#[tokio::test]
+async fn tasks_of_many_attempts_are_removed_in_several_portions() {
+    const TASKS: u32 = 300;
+    const ATTEMPTS: u32 = 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), kept_for_no_time());
+    let ids = fail_often(&node, TASKS, ATTEMPTS).await;
     until_gone(&node, &ids).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_of_many_attempts_are_deleted_by_several_calls() {
+    const TASKS: u32 = 300;
+    const ATTEMPTS: u32 = 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    fail_often(&node, TASKS, ATTEMPTS).await;
+    let all = TaskFilter::default();
+    let first = node.engine.bulk(BulkAction::Delete, &all, 1000, None).await.expect("an answer");
+    // 21 records each, of which 5,000 go at once.
+    assert_eq!((first.changed, first.skipped, first.refused), (238, 0, 0));
+    let rest = node.engine.bulk(BulkAction::Delete, &all, 1000, first.next).await;
+    let rest = rest.expect("an answer");
+    assert_eq!((rest.changed, rest.skipped, rest.refused, rest.next), (62, 0, 0, None));
+    let left = node.engine.list(&all, 1000, None).await.expect("an answer");
+    assert!(left.tasks.is_empty());
     node.stop().await;
 }
 
