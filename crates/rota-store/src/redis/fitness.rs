@@ -34,7 +34,7 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> Result<In
     let info = info.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let mut question = redis::cmd("CONFIG");
     question.arg("GET").arg(&SETTINGS[..]);
-    let settings = match question.query_async::<Value>(connection).await.map_err(Fault::from) {
+    let settings = match question.query_async::<Value>(connection).await {
         Ok(told) => {
             let told = answer::pairs(told)?.into_iter();
             Some(
@@ -42,9 +42,12 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> Result<In
                     .collect::<Result<_, Fault>>()?,
             )
         }
-        // Not allowed to this user, or renamed away as some hosted servers do.
-        Err(Fault::Forbidden(_) | Fault::Unknown(_)) => None,
-        Err(fault) => return Err(fault),
+        // An error without a code is not the server's: the connection broke.
+        Err(error) => match (error.code().is_some(), Fault::from(error)) {
+            // Not allowed to this user, or renamed away as some hosted servers do.
+            (true, Fault::Forbidden(_) | Fault::Unknown(_)) => None,
+            (_, fault) => return Err(fault),
+        },
     };
     Ok(Inspection { info, settings })
 }

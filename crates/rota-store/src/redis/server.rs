@@ -100,24 +100,29 @@ impl Server {
             self.options.database,
         )
         .await?;
-        let inspection = fitness::inspect(&mut connection).await?;
+        // The connection itself waits for ever, also where the network has forgotten it.
+        let timeout = self.options.timeout;
+        let silent = || Fault::Silent(timeout);
+        let inspected = connection::within(timeout, fitness::inspect(&mut connection)).await;
+        let inspection = inspected.ok_or_else(silent)??;
         let unfit = inspection.unfit(&self.options);
         self.note_unfit(unfit.clone());
         if let Some(unfit) = unfit {
             return Err(Fault::Unfit(unfit));
         }
         inspection.check_role()?;
-        self.torn_file.replace(&mut connection, &inspection).await;
+        let replaced = self.torn_file.replace(&mut connection, &inspection);
+        connection::within(timeout, replaced).await.ok_or_else(silent)?;
         let mut hashes = Vec::with_capacity(Script::ALL.len());
         let mut load = redis::pipe();
         for script in Script::ALL {
             load.cmd("SCRIPT").arg("LOAD").arg(script.source());
         }
-        let loaded: Vec<String> = load.query_async(&mut connection).await?;
+        let loaded = connection::within(timeout, load.query_async(&mut connection)).await;
+        let loaded: Vec<String> = loaded.ok_or_else(silent)??;
         hashes.extend(loaded);
         let connected =
             Connected { connection, hashes, term, has_waitaof: inspection.has_waitaof() };
-        let timeout = self.options.timeout;
         if thoroughly {
             let root = &self.layout.root;
             let probe = connected.call(Script::Probe, root);

@@ -7,6 +7,10 @@ use rota_store::{
     BatchSeq, CommitError, Revision, Store, StoreError,
     redis::{RedisOptions, RedisServers},
 };
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     node::{Node, within},
@@ -42,6 +46,58 @@ async fn nodes_may_be_started_before_redis() {
     let revision = a.put_until_landed(leading.fence(), "1").await;
     assert_eq!(within(watched).await.unwrap().unwrap().unwrap().revision, revision);
     assert_eq!(a.store.status().await.problem, None);
+}
+
+/// A server that dies while a connection is being made: it answers all but one question.
+async fn dies_at(word: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(dying(stream, word));
+        }
+    });
+    endpoint
+}
+
+async fn dying(stream: TcpStream, word: &'static str) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    let mut next = async || lines.next_line().await.ok().flatten();
+    while let Some(count) = next().await {
+        let mut words = Vec::new();
+        for _ in 0..count[1..].parse::<usize>().unwrap() {
+            next().await;
+            words.push(next().await.unwrap().to_ascii_uppercase());
+            if words[0] == word {
+                std::future::pending::<()>().await;
+            }
+        }
+        let info = "redis_version:7.4.0\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n\
+                    aof_current_size:2\r\naof_base_size:1\r\naof_last_rewrite_time_sec:-1\r\n";
+        let answer = match words[0].as_str() {
+            "INFO" => format!("${}\r\n{info}\r\n", info.len()),
+            "CONFIG" => "*6\r\n+appendonly\r\n+yes\r\n+appendfsync\r\n+always\r\n\
+                         +no-appendfsync-on-rewrite\r\n+no\r\n"
+                .to_owned(),
+            _ => "+OK\r\n".to_owned(),
+        };
+        if write.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_while_a_connection_is_made_is_given_up() {
+    for word in ["INFO", "CONFIG", "BGREWRITEAOF", "SCRIPT"] {
+        let servers = RedisServers::Single(dies_at(word).await);
+        let timeout = Duration::from_millis(300);
+        let a = Node::new("a", RedisOptions { timeout, ..RedisOptions::new(servers) });
+        let refused = within(a.store.head()).await;
+        let Err(StoreError::Unavailable(why)) = &refused else { panic!("{word}: {refused:?}") };
+        assert!(why.contains("did not answer"), "{word}: {why}");
+    }
 }
 
 /// A stopped server has the batch in its socket and carries it out when it goes on, at any moment before or after it answers
