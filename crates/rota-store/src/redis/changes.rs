@@ -84,6 +84,10 @@ impl Watcher {
                 Err(Fault::Corrupt(why)) => return Err(StoreError::Corrupt(why)),
                 Err(fault) => {
                     self.is_sure = false;
+                    if matches!(fault, Fault::Silent(_)) {
+                        // It may have been too much for the time.
+                        self.ask_for_less();
+                    }
                     tracing::debug!(
                         reason = fault.reason(),
                         after = self.seen.seq.0,
@@ -110,13 +114,21 @@ impl Watcher {
             }
             self.is_sure = true;
         }
-        let mut bytes = 0;
-        let count = found.len().max(1);
+        let (mut bytes, count) = (0, found.len());
         for entry in found {
             bytes += self.take(entry, term)?;
         }
-        self.entry_bytes = (bytes / count).max(1);
+        if count > 0 {
+            // Small batches say little about the size of those to come.
+            self.entry_bytes = (bytes / count).max(self.entry_bytes / 2).max(1);
+        }
         Ok(())
+    }
+
+    /// Halves the number of entries to ask for.
+    fn ask_for_less(&mut self) {
+        let least = ANSWER_BYTES / ENTRIES_MAX;
+        self.entry_bytes = (self.entry_bytes.max(least) * 2).min(ANSWER_BYTES);
     }
 
     /// The entries behind the last one that was read, and the term of the master that has them.
