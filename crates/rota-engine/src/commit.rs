@@ -49,7 +49,7 @@ async fn commit_one(
     shared: &Shared,
 ) -> Result<(), Refused> {
     let mut pause = PAUSE_MIN;
-    let mut troubled = false;
+    let (mut troubled, mut doubted) = (false, false);
     loop {
         let began = Instant::now();
         fail_point::stalled().await;
@@ -71,7 +71,11 @@ async fn commit_one(
                 if landed(store, fence, batch, shared).await {
                     break;
                 }
-                continue;
+                // What answers so again and again would otherwise be asked without a pause.
+                if !std::mem::replace(&mut doubted, true) {
+                    continue;
+                }
+                StoreProblem::Unavailable(reason)
             }
             Err(CommitError::Full(reason)) => StoreProblem::Full(reason),
             Err(CommitError::Unavailable(reason)) => StoreProblem::Unavailable(reason),

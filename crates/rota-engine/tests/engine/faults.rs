@@ -213,6 +213,24 @@ async fn an_ambiguous_commit_is_resolved_and_applied_once() {
 }
 
 #[tokio::test]
+async fn a_store_that_never_knows_the_outcome_counts_as_unavailable() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("before")).await;
+    node.store.set(Mood::FailsAmbiguouslyAlways);
+    let engine = node.engine.clone();
+    let waits = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
+    // Others are refused at once, instead of waiting for an outcome that may never be known.
+    until(|| !node.engine.health().is_ready()).await;
+    let refused = node.engine.submit(vec![task("other")]).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
+    node.store.set(Mood::Well);
+    let submitted = waits.await.expect("it does not panic").expect("an answer");
+    assert!(submitted[0].is_ok());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
     let directory = tempfile::tempdir().expect("a directory");
     let options =

@@ -46,6 +46,8 @@ pub(crate) enum Mood {
     LandsAmbiguously,
     /// Does not commit, and says that it does not know.
     FailsAmbiguously,
+    /// The same, until it is well again.
+    FailsAmbiguouslyAlways,
     /// Says once that another leads.
     Deposes,
 }
@@ -250,6 +252,9 @@ impl Store for MoodyStore {
             Mood::FailsAmbiguously => {
                 self.set(Mood::Well);
                 Err(CommitError::Ambiguous("lost the request (test)".to_owned()))
+            }
+            Mood::FailsAmbiguouslyAlways => {
+                Err(CommitError::Ambiguous("an unknown error (test)".to_owned()))
             }
             Mood::Deposes => {
                 self.set(Mood::Well);
