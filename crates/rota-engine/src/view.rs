@@ -8,10 +8,13 @@ use crate::api::TaskView;
 
 /// The view of a live task. `last` is its last ended attempt.
 pub(crate) fn live_view(
-    spec: Arc<TaskSpec>,
+    mut spec: Arc<TaskSpec>,
     live: LiveView,
     last: Option<AttemptRecord>,
 ) -> TaskView {
+    if spec.definition.expires_at != live.expires_at {
+        Arc::make_mut(&mut spec).definition.expires_at = live.expires_at;
+    }
     let (worker, token, started_at) = match (&live.lease, &last) {
         (Some(lease), _) => (Some(lease.worker.clone()), Some(lease.token), lease.started_at),
         (None, Some(last)) => (Some(last.worker.clone()), Some(last.token), last.started_at),

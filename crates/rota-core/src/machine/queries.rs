@@ -71,6 +71,7 @@ impl Machine {
             status: task.status,
             priority: task.priority,
             run_at: task.run_at,
+            expires_at: self.expiries.get(index).copied(),
             attempt: task.attempt,
             lost: task.lost.into(),
             failures: task.failures.into(),

@@ -15,6 +15,8 @@ pub struct LiveView {
     pub status: Status,
     pub priority: Priority,
     pub run_at: WallTime,
+    /// Time after which it may not start. After a manual retry, the one of its definition no longer counts.
+    pub expires_at: Option<WallTime>,
     /// Number of attempts so far.
     pub attempt: u32,
     /// Number of attempts that lost their worker.

@@ -169,6 +169,27 @@ async fn a_waiting_task_is_changed_in_part_and_only_in_the_version_that_is_meant
 }
 
 #[tokio::test]
+async fn a_task_that_was_retried_has_no_start_deadline_any_more() {
+    let node = Node::start().await;
+    let id = node.create(&json!({ "kind": "k", "expires_at": "2100-01-01T00:00:00Z" })).await;
+    let path = format!("/v1/tasks/{id}");
+    assert_ne!(node.get(&path).await.json()["expires_at"], Value::Null);
+    node.post(&format!("{path}/cancel"), "").await;
+    node.post(&format!("{path}/retry"), "").await;
+    assert_eq!(node.get(&path).await.json()["expires_at"], Value::Null);
+    // Later than the former deadline.
+    let run_at = json!({ "run_at": "2101-01-01T00:00:00Z" });
+    let later = node.post_json(&format!("{path}/reschedule"), &run_at).await;
+    assert_eq!(later.status, 200, "{later:?}");
+    let request = Request::patch(&path).header("content-type", "application/merge-patch+json");
+    let body = Full::new(Bytes::from(json!({ "description": "x" }).to_string()));
+    let patched = node.send(request.body(body).expect("a request")).await;
+    assert_eq!(patched.status, 200, "{patched:?}");
+    assert_eq!(patched.json()["expires_at"], Value::Null, "no other change brings it back");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn payloads_that_are_not_json_come_back_in_base64() {
     let node = Node::start().await;
     let id = node.create(&json!({ "kind": "k", "payload_base64": "/wAB" })).await;
