@@ -261,6 +261,8 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         if self.roster.find_queue(name).is_none() {
             self.check_new_queue()?;
+            // Nothing uses the name unless the queue is paused now.
+            self.roster.reclaimable += usize::from(pause.is_none());
         }
         let queue = self.roster.queue(name);
         let entry = &mut self.roster.queues[queue];

@@ -93,6 +93,15 @@ fn few() -> World {
 }
 
 #[test]
+fn queues_that_were_resumed_but_never_used_make_room() {
+    let mut world = few();
+    for queue in ["a", "b", "c"] {
+        world.pause(queue, false);
+    }
+    world.submit(Task::new("new", "k"));
+}
+
+#[test]
 fn there_are_no_more_names_than_may_be() {
     let mut world = few();
     for at in 0..3 {
