@@ -23,7 +23,7 @@ use tonic::{
 use crate::{
     connect::Dialer,
     error::ClientError,
-    fault::{Fault, reason_of},
+    fault::{Fault, reason_of, refuses_every_try},
     links::{Links, NodeChannel, Ticket},
 };
 
@@ -239,12 +239,11 @@ impl Nodes {
         let addresses = self.addresses.clone();
         let reason = || reason_of(status);
         match fault {
-            // A later answer also tells the outcome of an earlier try.
-            Fault::Refused => status.clone().into(),
+            Fault::Refused if !open || refuses_every_try(status) => status.clone().into(),
             _ if open => ClientError::OutcomeUnknown { addresses, reason: reason() },
             Fault::NotNow { .. } => status.clone().into(),
             Fault::NoTls => ClientError::NoTls { addresses, reason: reason() },
-            Fault::NotSent | Fault::Unknown => {
+            Fault::NotSent | Fault::Unknown | Fault::Refused => {
                 ClientError::Unreachable { addresses, reason: reason() }
             }
         }

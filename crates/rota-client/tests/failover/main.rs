@@ -90,6 +90,37 @@ async fn changes_that_are_not_the_same_twice_are_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_an_earlier_try_may_have_caused_is_not_taken_for_its_outcome() {
+    let node = Node::start().await;
+    let holidays = |days: &str, expected_version| v1::PutCalendarRequest {
+        name: "holidays".to_owned(),
+        entries: vec![v1::CalendarEntry { days: days.to_owned(), note: None }],
+        expected_version: Some(expected_version),
+        ..v1::PutCalendarRequest::default()
+    };
+    // It is created, its answer is lost, and then it is there already.
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    let error = broken.put_calendar(holidays("2026-12-25", 0)).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    // The server recognizes the repeat of a change.
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    let put = broken.put_calendar(holidays("2026-12-26", 1)).await.unwrap();
+    assert_eq!(put.calendar.unwrap().version, 2);
+    // What the request itself says is refused each time.
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    let error = broken.put_calendar(holidays("no date", 2)).await.unwrap_err();
+    assert_eq!((error.reason(), cut.cuts()), (Some(Reason::Invalid), 1), "{error:?}");
+    // Without an earlier try, nothing was changed.
+    let direct = client([&node.url()], PATIENCE);
+    let error = direct.put_calendar(holidays("2026-12-27", 7)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::VersionConflict), "{error:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn what_may_have_been_done_is_said_even_if_later_tries_reach_nobody() {
     let node = Node::start().await;
     let cut = Cut::in_front_of(&node, usize::MAX).await;

@@ -284,6 +284,17 @@ fn a_calendar_changes_the_ticks_to_come() {
     clockwork.run(2 * 86_400);
     expect(&clockwork, &[(3600, "fired"), (90_000, "exclusion")], "");
     assert_eq!(clockwork.apply(calendar("2026-11-29")), schedule(Change::Replaced, 2));
+    let put_at = |days, version| match calendar(days) {
+        Command::PutCalendar { record, .. } => {
+            Command::PutCalendar { record, if_version: Some(version) }
+        }
+        other => other,
+    };
+    let conflict = |wanted| Err(Refusal::ScheduleVersion { wanted, version: 2 });
+    // A client that got no answer says the same again.
+    assert_eq!(clockwork.apply(put_at("2026-11-29", 1)), schedule(Change::None, 2));
+    assert_eq!(clockwork.apply(put_at("2026-11-30", 1)), conflict(1), "this is another change");
+    assert_eq!(clockwork.apply(put_at("2026-11-29", 0)), conflict(0), "it must not exist");
     clockwork.run(2 * 86_400);
     let outcomes = [(3600, "fired"), (90_000, "exclusion x2"), (262_800, "fired")];
     expect(&clockwork, &outcomes, "");
