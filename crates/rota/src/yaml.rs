@@ -6,8 +6,9 @@ use saphyr::{Mapping, MarkedYaml, Scalar, Yaml, YamlData, YamlEmitter, YamlLoade
 use saphyr_parser::{Parser, ScalarStyle};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 /// A part of a YAML file.
 #[derive(Debug, Clone)]
@@ -123,6 +124,10 @@ impl<'a> Node<'a> {
             Some(Scalar::Boolean(value)) => value.to_string(),
             Some(Scalar::Integer(number)) => number.to_string(),
             Some(Scalar::String(text)) => quoted(&text),
+            // As written, because a number of JSON can have more digits than any type here.
+            Some(Scalar::FloatingPoint(_)) if serde_json::from_str::<&RawValue>(text).is_ok() => {
+                text.trim().to_owned()
+            }
             Some(Scalar::FloatingPoint(number)) => match text.parse::<u64>() {
                 Ok(large) => large.to_string(),
                 Err(_) if number.is_finite() => serde_json::Value::from(number.0).to_string(),
@@ -139,9 +144,13 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Writes JSON as a YAML document, without the line `---`.
+/// Maximum depth of lists and objects, as that of all other readers of JSON here.
+const DEPTH_MAX: usize = 127;
+
+/// Writes JSON as a YAML document, without the line `---`. Objects keep the order of their members, and numbers their
+/// digits.
 pub(crate) fn of_json(json: &str) -> Result<String, serde_json::Error> {
-    let Ordered(yaml) = serde_json::from_str(json)?;
+    let yaml = yaml_of(serde_json::from_str(json)?, 0)?;
     let mut text = String::new();
     let mut emitter = YamlEmitter::new(&mut text);
     emitter.multiline(true);
@@ -151,67 +160,56 @@ pub(crate) fn of_json(json: &str) -> Result<String, serde_json::Error> {
     Ok(if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") })
 }
 
-/// A JSON value that keeps the order of its members.
-struct Ordered(Yaml<'static>);
+fn yaml_of(value: &RawValue, depth: usize) -> Result<Yaml<'static>, serde_json::Error> {
+    let json = value.get();
+    if depth > DEPTH_MAX {
+        return Err(serde::de::Error::custom("recursion limit exceeded"));
+    }
+    Ok(match json.as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str(json)?;
+            let mut mapping = Mapping::new();
+            for (name, value) in members {
+                let name = Yaml::Value(Scalar::String(name.into()));
+                mapping.insert(name, yaml_of(value, depth + 1)?);
+            }
+            Yaml::Mapping(mapping)
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(json)?;
+            let items = items.into_iter().map(|item| yaml_of(item, depth + 1));
+            Yaml::Sequence(items.collect::<Result<_, _>>()?)
+        }
+        Some(b'"') => Yaml::Value(Scalar::String(serde_json::from_str::<String>(json)?.into())),
+        Some(b't' | b'f') => Yaml::Value(Scalar::Boolean(serde_json::from_str(json)?)),
+        Some(b'n') => Yaml::Value(Scalar::Null),
+        _ => Yaml::Representation(json.to_owned().into(), ScalarStyle::Plain, None),
+    })
+}
 
-impl<'de> Deserialize<'de> for Ordered {
+/// The members of an object, in their order.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        de.deserialize_any(OrderedVisitor).map(Self)
-    }
-}
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Vec<(String, &'de RawValue)>;
 
-struct OrderedVisitor;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
 
-impl<'de> Visitor<'de> for OrderedVisitor {
-    type Value = Yaml<'static>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Yaml::Value(Scalar::Null))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Yaml::Value(Scalar::Boolean(value)))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Yaml::Value(Scalar::Integer(number)))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(plain(number.to_string()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(plain(serde_json::Value::from(number).to_string()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Yaml::Value(Scalar::String(text.to_owned().into())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Ordered(item)) = list.next_element()? {
-            items.push(item);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
         }
-        Ok(Yaml::Sequence(items))
+        de.deserialize_map(Reader).map(Members)
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Mapping::new();
-        while let Some((name, Ordered(value))) = map.next_entry::<String, Ordered>()? {
-            members.insert(Yaml::Value(Scalar::String(name.into())), value);
-        }
-        Ok(Yaml::Mapping(members))
-    }
-}
-
-fn plain(number: String) -> Yaml<'static> {
-    Yaml::Representation(number.into(), ScalarStyle::Plain, None)
 }
 
 #[cfg(test)]
@@ -234,6 +232,12 @@ mod tests {
             read("a: 18446744073709551615\nb: {}\nc: []\n1: 0x10"),
             [r#"{"a":18446744073709551615,"b":{},"c":[],"1":16}"#]
         );
+        // Numbers keep their digits.
+        assert_eq!(
+            read("[100000000000000000001, 1.10, -1e400, 0.1234567890123456789]"),
+            ["[100000000000000000001,1.10,-1e400,0.1234567890123456789]"]
+        );
+        assert_eq!(read("[+1.5, .5]"), ["[1.5,0.5]"], "JSON has no such forms");
         assert_eq!(read("a: &x {b: 1}\nc: *x"), [r#"{"a":{"b":1},"c":{"b":1}}"#]);
         assert_eq!(read(""), [""; 0]);
     }
@@ -263,5 +267,14 @@ mod tests {
         let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
         assert_eq!(value(again), value(json), "{yaml}");
         assert!(yaml.starts_with("name: \"a: b\"\nz:\n"), "{yaml}");
+        let numbers = r#"{"wei":100000000000000000001,"b":[1.10,-1e400],"a":12}"#;
+        assert_eq!(read(&of_json(numbers).expect("JSON")), [numbers]);
+    }
+
+    #[test]
+    fn json_that_is_nested_too_deeply_is_refused() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(of_json(&nested(100)).is_ok());
+        assert!(of_json(&nested(100_000)).is_err());
     }
 }

@@ -6,8 +6,8 @@
 //! {"method": "POST", "url": "https://example.org/hook", "headers": {"x-key": "v"}, "body": {"any": "JSON"}}
 //! ```
 //!
-//! - `method` is `GET` by default, or `POST` with a body. A body that is a string is sent unchanged, anything
-//!   else as JSON.
+//! - `method` is `GET` by default, or `POST` with a body. Of a body that is a string, its text is sent, anything else as
+//!   the JSON that is written there.
 //! - The request has the headers `Rota-Task-Id`, `Rota-Attempt`, `Rota-Lease-Token` (the fencing token) and,
 //!   unless set, `Idempotency-Key` with the task's id, and `traceparent` and `tracestate` for a task
 //!   that belongs to a trace. For a task of a schedule, it also has `Rota-Schedule`, `Rota-Nominal-Time`,
@@ -31,7 +31,7 @@ mod address;
 mod redirect;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -43,10 +43,11 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 pub use address::AddressPolicy;
 
-use super::{keep::keep, template::fill};
+use super::{keep::keep, names::distinct, template::fill};
 use crate::{
     context::TaskContext,
     handler::{Done, HandlerError},
@@ -73,9 +74,26 @@ const KEPT_HEADERS: [&str; 6] =
 struct Payload {
     url: String,
     method: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "distinct")]
     headers: BTreeMap<String, String>,
-    body: Option<serde_json::Value>,
+    /// As written, because numbers of JSON can have more digits than any type here.
+    body: Option<Box<RawValue>>,
+}
+
+/// What is sent.
+enum Body {
+    Text(String),
+    Json(String),
+}
+
+impl Body {
+    fn of(written: &RawValue) -> Result<Self, serde_json::Error> {
+        let json = written.get();
+        if json.starts_with('"') {
+            return serde_json::from_str(json).map(Self::Text);
+        }
+        Ok(Self::Json(json.to_owned()))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -194,10 +212,16 @@ impl HttpExecutor {
                 add("tracestate", trace.tracestate())?;
             }
         }
-        if payload.body.as_ref().is_some_and(|body| !body.is_string()) {
+        let body = payload.body.as_deref().map(Body::of).transpose();
+        let body = body.map_err(|error| wrong("body", &error))?;
+        if matches!(body, Some(Body::Json(_))) {
             add("content-type", "application/json")?;
         }
+        let mut own = HashSet::new();
         for (name, value) in &payload.headers {
+            if !own.insert(name.to_ascii_lowercase()) {
+                return Err(wrong("header", &format_args!("{name} is given twice")));
+            }
             if FRAMING.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
                 let why = "tasks cannot set headers of the connection";
                 return Err(wrong("header", &format_args!("{name}: {why}")));
@@ -213,10 +237,9 @@ impl HttpExecutor {
             }
         }
         let mut request = self.client.request(method, url).headers(headers);
-        request = match payload.body {
+        request = match body {
             None => request,
-            Some(serde_json::Value::String(text)) => request.body(text),
-            Some(json) => request.body(json.to_string()),
+            Some(Body::Text(text) | Body::Json(text)) => request.body(text),
         };
         request.build().map_err(|error| wrong("request", &error))
     }

@@ -6,4 +6,5 @@ pub mod command;
 pub mod http;
 
 mod keep;
+mod names;
 mod template;

@@ -32,6 +32,16 @@ async fn run_one(payload: Value) -> Result<Done, HandlerError> {
     run_as(CommandPolicy::default(), &TestTask::new("command").begin(), &payload).await
 }
 
+#[tokio::test]
+async fn a_variable_that_is_given_twice_is_refused() {
+    let payload = r#"{"argv":["true"],"env":{"A":"1","A":"2"}}"#;
+    let attempt = TestTask::new("command").begin();
+    let policy = Arc::new(CommandPolicy::default());
+    let error = in_time(run(policy, attempt.context(), payload.into())).await.unwrap_err();
+    assert!(error.is_permanent());
+    assert!(error.message().contains(r#"the name "A" is given twice"#), "{}", error.message());
+}
+
 fn stdout(done: &Done) -> String {
     let result: Value = serde_json::from_slice(&done.result).expect("JSON");
     assert_eq!(result["exit_code"], 0);

@@ -24,6 +24,13 @@ async fn request_under(policy: AddressPolicy, payload: Value) -> Result<Done, Ha
     in_time(executor.run(attempt.context(), payload.to_string().into())).await
 }
 
+/// With a payload as written, because a `Value` rounds numbers.
+async fn request_written(payload: String) -> Result<Done, HandlerError> {
+    let attempt = TestTask::new("http").begin();
+    let executor = HttpExecutor::new(open()).expect("roots");
+    in_time(executor.run(attempt.context(), payload.into())).await
+}
+
 async fn request(payload: Value) -> Result<Done, HandlerError> {
     request_under(open(), payload).await
 }
@@ -123,6 +130,37 @@ async fn methods_and_bodies_are_what_the_task_says() {
         assert_eq!((head.lines().next().unwrap(), body), (first, last));
         assert!(head.contains("idempotency-key: order-7"), "unless it is set: {head}");
     }
+}
+
+#[tokio::test]
+async fn a_json_body_is_sent_as_it_is_written() {
+    let target = Target::saying("200 OK", "", "").await;
+    let body = r#"{"wei":100000000000000000001, "z":1, "a":1.10, "large":1e400}"#;
+    let written = format!(r#"{{"url":"{}","body":{body}}}"#, target.url("x"));
+    request_written(written).await.unwrap();
+    let requests = target.requests();
+    let (head, sent) = requests.last().unwrap().split_once("\r\n\r\n").unwrap();
+    assert_eq!(sent, body);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    // No body, as before.
+    let written = format!(r#"{{"url":"{}","body":null}}"#, target.url("x"));
+    request_written(written).await.unwrap();
+    assert!(target.requests().last().unwrap().starts_with("get /x"));
+}
+
+#[tokio::test]
+async fn a_header_that_is_given_twice_is_refused() {
+    let target = Target::saying("200 OK", "", "").await;
+    for (headers, named) in
+        [(r#"{"x-key":"a","x-key":"b"}"#, "x-key"), (r#"{"X-Key":"a","x-key":"b"}"#, "x-key")]
+    {
+        let written = format!(r#"{{"url":"{}","headers":{headers}}}"#, target.url("x"));
+        let error = request_written(written).await.unwrap_err();
+        assert!(error.is_permanent());
+        let message = error.message();
+        assert!(message.contains(named) && message.contains("given twice"), "{message}");
+    }
+    assert!(target.requests().is_empty());
 }
 
 #[tokio::test]

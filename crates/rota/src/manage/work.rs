@@ -1,6 +1,7 @@
 //! The flags that say what a task does and how often it is tried: for `rota task create` and `rota schedule create`.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
 };
@@ -8,7 +9,11 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{TimeSpan, v1::RetryPolicy};
-use serde_json::{json, value::RawValue};
+use serde::Serialize;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{lines::BYTE_ORDER_MARK, retry::RetryArgs};
 use crate::{exit::Failure, input};
@@ -93,8 +98,9 @@ impl WorkArgs {
             ("command".to_owned(), Some(json!({ "argv": self.argv }).to_string()))
         } else if let Some(url) = self.http {
             let body = self.body.map(|body| text_of("--body", body)).transpose()?;
-            let request = request(&url, self.method, self.headers, body)?;
-            ("http".to_owned(), Some(request.to_string()))
+            let request = request(url, self.method, self.headers, body)?;
+            let payload = to_raw_value(&request).expect("its texts are JSON");
+            ("http".to_owned(), Some(payload.get().to_owned()))
         } else {
             (String::new(), self.payload.map(|payload| text_of("--payload", payload)).transpose()?)
         };
@@ -154,40 +160,48 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
     Ok((name.to_ascii_lowercase(), value.to_owned()))
 }
 
-/// The payload of a request. JSON in the body stays a value, so that it can be read in the task.
+/// A task of the HTTP executor.
+#[derive(Serialize)]
+struct Request {
+    /// As written, because numbers of JSON can have more digits than any type here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    url: String,
+}
+
+/// The payload of a request. JSON in the body stays JSON, so that it can be read in the task.
 fn request(
-    url: &str,
+    url: String,
     method: Option<String>,
     headers: Vec<(String, String)>,
     body: Option<String>,
-) -> Result<serde_json::Value, Failure> {
-    let mut request = json!({ "url": url });
-    if let Some(method) = method {
-        if body.is_some() && matches!(&*method, "GET" | "HEAD") {
-            return Err(Failure::usage(format!("a {method} request has no body"))
-                .hint("leave --method out to send the body with POST"));
-        }
-        request["method"] = method.into();
+) -> Result<Request, Failure> {
+    if let Some(method) = method.as_deref().filter(|method| matches!(*method, "GET" | "HEAD"))
+        && body.is_some()
+    {
+        return Err(Failure::usage(format!("a {method} request has no body"))
+            .hint("leave --method out to send the body with POST"));
     }
-    let mut named = serde_json::Map::new();
+    let mut named = BTreeMap::new();
     for (name, value) in headers {
-        if named.insert(name.clone(), value.into()).is_some() {
+        if named.insert(name.clone(), value).is_some() {
             return Err(Failure::usage(format!("--header: the header {name} is given twice"))
                 .hint("join the values with a comma"));
         }
     }
-    if !named.is_empty() {
-        request["headers"] = named.into();
-    }
-    if let Some(body) = body {
+    let written = |body: String| {
         let is_string = body.trim_start().starts_with('"');
-        request["body"] = match serde_json::from_str::<serde_json::Value>(&body) {
+        match serde_json::from_str::<Box<RawValue>>(&body) {
             // The executor sends a string without its quotes, so one in quotes must stay a text.
-            Ok(value) if !is_string => value,
-            _ => body.into(),
-        };
-    }
-    Ok(request)
+            Ok(json) if !is_string => json,
+            _ => to_raw_value(&body).expect("a text is JSON"),
+        }
+    };
+    Ok(Request { body: body.map(written), headers: named, method, url })
 }
 
 /// The text of a flag, of its file, or of standard input.

@@ -16,6 +16,7 @@ use tokio::{net::unix::pipe, process::Command};
 
 use crate::{
     context::{TaskContext, cut},
+    executor::names::distinct,
     handler::HandlerError,
     tick::Tick,
 };
@@ -109,7 +110,7 @@ impl CommandUser {
 #[serde(deny_unknown_fields)]
 pub(super) struct Payload {
     argv: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "distinct")]
     env: BTreeMap<String, String>,
     cwd: Option<String>,
     pub(super) stdin: Option<String>,
