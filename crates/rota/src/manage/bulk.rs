@@ -118,7 +118,7 @@ async fn each(
 ) -> Result<(), Failure> {
     let named = ids::read(ids)?;
     let mut failed = Failed::default();
-    let mut done = Vec::new();
+    let (mut done, mut stopped) = (Vec::new(), Ok(()));
     for id in &named.ids {
         let changed = match action {
             BulkAction::Cancel => client.cancel_task(id).await.map(Some),
@@ -128,7 +128,12 @@ async fn each(
             }
         };
         match changed {
-            Err(error) => failed.tell(id, error.into(), &named, format)?,
+            Err(error) => {
+                stopped = failed.tell(id, error.into(), &named, format);
+                if stopped.is_err() {
+                    break;
+                }
+            }
             Ok(Some(task)) if named.is_one || !format.is_data() => show(&task, format)?,
             Ok(None) if !format.is_data() => output::line(&format!("{id} deleted"))?,
             Ok(Some(task)) => done.push(Done::Task(Box::new(task))),
@@ -143,6 +148,7 @@ async fn each(
         }
         _ => {}
     }
+    stopped?;
     failed.end(&named)
 }
 

@@ -75,8 +75,11 @@ impl Failed {
         format: output::Format,
     ) -> Result<(), Failure> {
         // Without a server or the right token, no other task would fare better.
-        if named.is_one || matches!(failure.exit, Exit::Unavailable | Exit::Denied) {
+        if named.is_one {
             return Err(failure);
+        }
+        if matches!(failure.exit, Exit::Unavailable | Exit::Denied) {
+            return Err(named_by(failure, id));
         }
         let failed = failure.exit;
         output::error(&named_by(failure, id), format);
