@@ -71,14 +71,25 @@ api() {
         --header "@$dir/headers" --request "$1" --data-binary @- "$url$2"
 }
 
-# report VERB ID: send standard input until the server answers. ID is percent-encoded for the path. A
-# refusal (4xx) means that the lease has ended: the task was cancelled or belongs to another worker.
+# report VERB ID: send standard input until the server answers. ID is percent-encoded for the path. 404 and 409 mean that
+# the lease has ended: the task was cancelled or belongs to another worker. A report that is not valid, such as a result
+# that is too large, would be refused again, so the task fails for good with the reason.
 report() {
     cat >"$dir/report"
     for pause in 1 1 2 4 8 16; do
         answer=$(api POST "/v1/tasks/$2/$1" <"$dir/report" 2>"$dir/problem") && return
-        case $answer in
-        *'"status":4'*) echo "$2: $(echo "$answer" | jq -r .detail)" >&2 && return ;;
+        case $(printf '%s' "$answer" | jq -r .status 2>/dev/null) in
+        404 | 409)
+            echo "$2: $(printf '%s' "$answer" | jq -r .detail)" >&2
+            return
+            ;;
+        400 | 413)
+            echo "$2: $(printf '%s' "$answer" | jq -r .detail)" >&2
+            [ "$1" != fail ] || return
+            printf '%s' "$answer" | jq --argjson token "$token" \
+                '{lease_token: $token, error: .detail, permanent: true}' | report fail "$2"
+            return
+            ;;
         esac
         sleep "$pause"
     done

@@ -186,6 +186,54 @@ async fn odd_answers_of_a_proxy_do_not_end_it() {
 }
 
 #[tokio::test]
+async fn a_report_that_is_refused_for_now_is_repeated_and_one_that_is_not_valid_fails_the_task() {
+    let server = Server::start(&[]).await;
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("an address"));
+    // The script has a connection for each request. The first report is refused.
+    let proxying = tokio::spawn(async move {
+        let mut is_refused = false;
+        while let Ok((mut script, _)) = proxy.accept().await {
+            let mut asked = [0; 4096];
+            let read = script.read(&mut asked).await.unwrap_or(0);
+            let is_report = String::from_utf8_lossy(&asked[..read]).contains("/complete");
+            if is_report && !is_refused {
+                is_refused = true;
+                let problem = r#"{"status":429,"reason":"overloaded","detail":"busy"}"#;
+                let head = format!("HTTP/1.1 429 Busy\r\ncontent-length: {}\r\n", problem.len());
+                let answer = format!("{head}connection: close\r\n\r\n{problem}");
+                let _ = script.write_all(answer.as_bytes()).await;
+                continue;
+            }
+            let mut server = TcpStream::connect(&address).await.expect("the server");
+            tokio::spawn(async move {
+                server.write_all(&asked[..read]).await?;
+                copy_bidirectional(&mut script, &mut server).await
+            });
+        }
+    });
+    let program =
+        r#"if [ "$(cat)" = 1 ]; then echo done; else head -c 2097152 /dev/zero | tr '\0' x; fi"#;
+    let mut worker = worker(&server, "print", &["sh", "-c", program]);
+    let mut worker = worker.env("ROTA_URL", url).spawn().expect("a worker");
+    let client = server.client();
+    let small = client.create_task(task("print").payload_json(&1)).await.expect("created");
+    let large = client.create_task(task("print").payload_json(&2)).await.expect("created");
+    let ended = timeout(PATIENCE, client.wait_task(&small.id)).await.expect("in time");
+    let ended = ended.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 1), "{ended:?}");
+    let ended = timeout(PATIENCE, client.wait_task(&large.id)).await.expect("in time");
+    let ended = ended.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Failed, 1), "{ended:?}");
+    let why = ended.error.expect("why");
+    assert_eq!(why.reason(), FailureReason::Permanent, "{why:?}");
+    assert!(why.message.contains("result"), "{why:?}");
+    assert!(end(&mut worker).await.success());
+    proxying.abort();
+}
+
+#[tokio::test]
 async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let server = Server::start(&[]).await;
     let client = server.client();
