@@ -1,9 +1,6 @@
 //! A task's life through the engine, and through restarts.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::future::join_all;
 use rota_core::{
@@ -281,7 +278,8 @@ async fn retention_keeps_up_with_constant_load() {
                 continue;
             }
             left = page.tasks.len();
-            let (commits, now) = (node.store.commits.load(Ordering::Relaxed), Instant::now());
+            let (commits, now) =
+                (node.store.commits.load(Ordering::Relaxed), tokio::time::Instant::now());
             if let Some((commits_then, then)) = last.replace((commits, now))
                 && now - then < PAUSE
             {

@@ -118,9 +118,9 @@ impl Watcher {
         for entry in found {
             bytes += self.take(entry, term)?;
         }
-        if count > 0 {
+        if let Some(entry_bytes) = bytes.checked_div(count) {
             // Small batches say little about the size of those to come.
-            self.entry_bytes = (bytes / count).max(self.entry_bytes / 2).max(1);
+            self.entry_bytes = entry_bytes.max(self.entry_bytes / 2).max(1);
         }
         Ok(())
     }

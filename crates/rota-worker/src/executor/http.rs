@@ -156,7 +156,7 @@ impl HttpExecutor {
         let payload: Payload = serde_json::from_slice(&payload).map_err(|error| {
             HandlerError::permanent(format!("the payload is not an HTTP request: {error}"))
         })?;
-        let request = self.request(&context, payload)?;
+        let request = self.request(&context, &payload)?;
         let exchange = async {
             let answer = self.follow(request).await?;
             finish(answer).await
@@ -186,7 +186,7 @@ impl HttpExecutor {
     fn request(
         &self,
         context: &TaskContext,
-        payload: Payload,
+        payload: &Payload,
     ) -> Result<reqwest::Request, HandlerError> {
         let wrong = |what: &str, error: &dyn std::fmt::Display| {
             HandlerError::permanent(format!("{what}: {error}"))
