@@ -87,6 +87,7 @@ pub(crate) fn refuses_every_try(status: &Status) -> bool {
             | Reason::UnsupportedMediaType
             | Reason::HeadTooLarge
             | Reason::Conflict
+            | Reason::QueueFull
             | Reason::UnknownTask
             | Reason::UnknownQueue
             | Reason::UnknownSchedule

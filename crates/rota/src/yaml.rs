@@ -122,12 +122,12 @@ impl<'a> Node<'a> {
         let written = match scalar {
             Some(Scalar::Null) => "null".to_owned(),
             Some(Scalar::Boolean(value)) => value.to_string(),
-            Some(Scalar::Integer(number)) => number.to_string(),
             Some(Scalar::String(text)) => quoted(&text),
             // As written, because a number of JSON can have more digits than any type here.
-            Some(Scalar::FloatingPoint(_)) if serde_json::from_str::<&RawValue>(text).is_ok() => {
-                text.trim().to_owned()
+            Some(Scalar::Integer(_) | Scalar::FloatingPoint(_)) if is_json(text) => {
+                text.to_string()
             }
+            Some(Scalar::Integer(number)) => number.to_string(),
             Some(Scalar::FloatingPoint(number)) => match text.parse::<u64>() {
                 Ok(large) => large.to_string(),
                 Err(_) if number.is_finite() => serde_json::Value::from(number.0).to_string(),
@@ -140,11 +140,15 @@ impl<'a> Node<'a> {
     }
 }
 
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Maximum depth of lists and objects, as that of all other readers of JSON here.
+/// Maximum depth of lists and objects, about that of the other readers of JSON here.
 const DEPTH_MAX: usize = 127;
 
 /// Writes JSON as a YAML document, without the line `---`. Objects keep the order of their members, and numbers their
@@ -237,7 +241,7 @@ mod tests {
             read("[100000000000000000001, 1.10, -1e400, 0.1234567890123456789]"),
             ["[100000000000000000001,1.10,-1e400,0.1234567890123456789]"]
         );
-        assert_eq!(read("[+1.5, .5]"), ["[1.5,0.5]"], "JSON has no such forms");
+        assert_eq!(read("[+1.5, .5, 007, +1]"), ["[1.5,0.5,7,1]"], "JSON has no such forms");
         assert_eq!(read("a: &x {b: 1}\nc: *x"), [r#"{"a":{"b":1},"c":{"b":1}}"#]);
         assert_eq!(read(""), [""; 0]);
     }
@@ -267,7 +271,7 @@ mod tests {
         let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
         assert_eq!(value(again), value(json), "{yaml}");
         assert!(yaml.starts_with("name: \"a: b\"\nz:\n"), "{yaml}");
-        let numbers = r#"{"wei":100000000000000000001,"b":[1.10,-1e400],"a":12}"#;
+        let numbers = r#"{"wei":100000000000000000001,"b":[1.10,-1e400,-0],"a":12}"#;
         assert_eq!(read(&of_json(numbers).expect("JSON")), [numbers]);
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// Tells a failure, or returns it if the command is about one task.
+    /// Tells a failure, or returns it if the command is about one task or no other task would fare better.
     pub(super) fn tell(
         &mut self,
         id: &str,
@@ -74,10 +74,10 @@ impl Failed {
         named: &Named,
         format: output::Format,
     ) -> Result<(), Failure> {
-        // Without a server or the right token, no other task would fare better.
         if named.is_one {
             return Err(failure);
         }
+        // Without a server or the right token.
         if matches!(failure.exit, Exit::Unavailable | Exit::Denied) {
             return Err(named_by(failure, id));
         }
