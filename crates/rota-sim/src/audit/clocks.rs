@@ -77,6 +77,8 @@ struct Clock {
     settings: Vec<Setting>,
     /// When its node went on last, and what it did until then.
     went_on: (u64, SetWhile),
+    /// What its node may have believed when it stopped last.
+    at_stop_ms: i64,
 }
 
 /// The clocks of all machines.
@@ -86,7 +88,7 @@ pub(crate) struct Clocks(FxHashMap<Endpoint, Clock>);
 impl Clocks {
     /// The clock of a machine is so far off from now on.
     pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, during: SetWhile) {
-        let Clock { settings, went_on } = self.0.entry(endpoint).or_default();
+        let Clock { settings, went_on, at_stop_ms } = self.0.entry(endpoint).or_default();
         let has_started = went_on.1 == SetWhile::Starting && now_us <= went_on.0 + LOOK_US;
         // Until the node has looked at its clock, it is as if it had not gone on.
         let during = match (during, *went_on) {
@@ -123,11 +125,15 @@ impl Clocks {
         let is_jump = skew_ms - seen.skew_ms > JUMP_MS;
         let together_ms =
             is_one_step.then(|| if is_jump { seen.believed_at(now_us) } else { skew_ms });
+        // A node that stopped goes on from what it believed then, whatever its clock was set to in between.
+        let is_stopped = matches!(during, SetWhile::Paused | SetWhile::Suspended);
+        let went_on_ms = (is_stopped && skew_ms - *at_stop_ms > jump_ms).then_some(*at_stop_ms);
+        let still_ms = last.together_ms.filter(|_| is_small).map(|together| together + step_ms);
+        let together_ms = together_ms.max(went_on_ms).max(still_ms);
         if settings.len() == SETTINGS {
             settings.remove(0);
         }
         // A stopped node sees none of several settings but the last.
-        let is_stopped = matches!(during, SetWhile::Paused | SetWhile::Suspended);
         let unseen = is_stopped && skew_ms - last.seen_ms <= JUMP_MS;
         let may_be_a_step =
             unseen || if in_doubt { last.may_be_a_step } else { suspended && ahead_ms <= JUMP_MS };
@@ -148,6 +154,7 @@ impl Clocks {
     /// The node of a clock stops.
     pub(crate) fn stop(&mut self, now_us: u64, endpoint: Endpoint, how: SetWhile) {
         let Some(clock) = self.0.get_mut(&endpoint) else { return };
+        clock.at_stop_ms = clock.settings.last().map_or(0, |last| last.believed_at(now_us));
         // What it has not looked at yet, it finds when it goes on.
         let unseen = clock.settings.pop_if(|last| now_us <= last.since_us + LOOK_US);
         if let Some(Setting { since_us, skew_ms, .. }) = unseen {
@@ -273,6 +280,26 @@ mod tests {
             clocks.set(set_us, NODE, DAY_MS, SetWhile::Running);
             // It may not know that the clock was set back.
             assert_eq!(clocks.ahead_ms(NODE, set_us + 10, set_us + 20), ahead_ms);
+        }
+    }
+
+    #[test]
+    fn a_node_goes_on_from_what_it_believed_when_it_stopped() {
+        for (ran_us, how) in [(60_000, SetWhile::Paused), (LOOK_US + 1, SetWhile::Suspended)] {
+            let mut clocks = Clocks::default();
+            clocks.set(0, NODE, 0, SetWhile::Starting);
+            clocks.set(1_000_000, NODE, 19_000, SetWhile::Running);
+            clocks.stop(1_000_000 + ran_us, NODE, how);
+            // It sees none of that, and does not believe the day.
+            clocks.set(3_000_000, NODE, 0, how);
+            clocks.set(4_000_000, NODE, DAY_MS, how);
+            clocks.go_on(5_000_000, NODE, how);
+            assert_eq!(clocks.ahead_ms(NODE, 6_000_000, 6_000_001), 19_000);
+            // Nor does a small step end the doubt.
+            clocks.set(7_000_000, NODE, DAY_MS + 500, SetWhile::Running);
+            assert_eq!(clocks.ahead_ms(NODE, 7_500_000, 7_500_001), 19_500);
+            clocks.set(8_000_000, NODE, 0, SetWhile::Running);
+            assert_eq!(clocks.ahead_ms(NODE, 9_000_000, 9_000_001), 0);
         }
     }
 
