@@ -101,11 +101,27 @@ impl Browser {
     }
 
     async fn call(&self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.ask_in_time(session, method, params).await;
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn ask_in_time(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, Value> {
         let answer = timeout(PATIENCE, self.ask(session, method, params)).await;
         answer.unwrap_or_else(|_| panic!("the browser does not answer {method}"))
     }
 
-    async fn ask(&self, session: Option<&str>, method: &str, params: Value) -> Value {
+    /// The result of a call, or its error.
+    async fn ask(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, Value> {
         let mut pipes = self.pipes.lock().await;
         let id = pipes.send(session, method, params).await;
         loop {
@@ -115,8 +131,10 @@ impl Browser {
             let mut answer: Value = serde_json::from_slice(&answer).expect("JSON");
             // Everything else is an event, or the answer to what nobody waits for.
             if answer["id"] == id {
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].take();
+                return match answer.get_mut("error") {
+                    Some(error) => Err(error.take()),
+                    None => Ok(answer["result"].take()),
+                };
             }
         }
     }
@@ -180,11 +198,19 @@ impl Page {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
-            // A page that is being replaced has nothing to say.
             let asked = json!({"expression": guarded, "returnByValue": true});
-            let answer = self.call("Runtime.evaluate", asked).await;
-            if answer["result"]["value"] == true {
-                return;
+            let session = Some(self.session.as_str());
+            let answer = self.browser.ask_in_time(session, "Runtime.evaluate", asked).await;
+            match answer {
+                Ok(answer) if answer["result"]["value"] == true => return,
+                Ok(_) => {}
+                // A page that is being replaced has nothing to say.
+                Err(error) => {
+                    let why = error["message"].as_str().unwrap_or_default();
+                    let is_replaced =
+                        ["navigated", "context"].iter().any(|word| why.contains(word));
+                    assert!(is_replaced, "{expression}: {error}");
+                }
             }
             if started.elapsed() > PATIENCE / 2 {
                 let shown = self.value("location.href + '\\n' + document.body.innerText").await;
