@@ -73,30 +73,9 @@ impl Fault {
     }
 }
 
-/// Whether this refusal of a call also tells the outcome of its earlier tries, because it follows from what the call says,
-/// or would not have come if an earlier try had been carried out. It is otherwise with a change of a schedule that makes its
-/// own repeat a conflict of versions, or with a second node that does not take the token.
+/// Whether this refusal also tells the outcome of earlier tries of the same call.
 pub(crate) fn refuses_every_try(status: &Status) -> bool {
-    let Some(reason) = ClientError::from(status.clone()).reason() else { return false };
-    matches!(
-        reason,
-        Reason::Invalid
-            | Reason::MethodNotAllowed
-            | Reason::TooLarge
-            | Reason::UriTooLong
-            | Reason::UnsupportedMediaType
-            | Reason::HeadTooLarge
-            | Reason::Conflict
-            | Reason::QueueFull
-            | Reason::UnknownTask
-            | Reason::UnknownQueue
-            | Reason::UnknownSchedule
-            | Reason::UnknownCalendar
-            | Reason::UnknownWorker
-            | Reason::UnknownSession
-            | Reason::ForeignSession
-            | Reason::StaleLease
-    )
+    ClientError::from(status.clone()).reason().is_some_and(Reason::refuses_every_try)
 }
 
 /// Why a call failed on its way, in words for people: the disagreement on TLS if there is one, or else the last cause.

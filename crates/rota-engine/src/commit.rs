@@ -49,7 +49,7 @@ async fn commit_one(
     shared: &Shared,
 ) -> Result<(), Refused> {
     let mut pause = PAUSE_MIN;
-    let (mut troubled, mut doubted) = (false, false);
+    let (mut troubled, mut was_ambiguous) = (false, false);
     loop {
         let began = Instant::now();
         fail_point::stalled().await;
@@ -71,8 +71,8 @@ async fn commit_one(
                 if landed(store, fence, batch, shared).await {
                     break;
                 }
-                // What answers so again and again would otherwise be asked without a pause.
-                if !std::mem::replace(&mut doubted, true) {
+                // A store that always answers like this must not be asked without a pause.
+                if !std::mem::replace(&mut was_ambiguous, true) {
                     continue;
                 }
                 StoreProblem::Unavailable(reason)

@@ -151,6 +151,52 @@ impl Reason {
     pub const fn retry(self) -> RetryHint {
         self.row().retry
     }
+
+    /// Whether a call that is refused for this reason was not carried out by an earlier try either, whose answer was lost.
+    ///
+    /// That is so if the reason follows from the call itself, or if the server would have recognized the repeat. Other
+    /// refusals can be a consequence of the first try, such as a conflict of versions, or depend on the node.
+    #[must_use]
+    pub const fn refuses_every_try(self) -> bool {
+        match self {
+            Self::Invalid
+            | Self::UnknownTask
+            | Self::UnknownSession
+            | Self::UnknownQueue
+            | Self::UnknownSchedule
+            | Self::UnknownCalendar
+            | Self::UnknownWorker
+            | Self::MethodNotAllowed
+            | Self::Conflict
+            | Self::StaleLease
+            | Self::ForeignSession
+            | Self::TooLarge
+            | Self::UriTooLong
+            | Self::UnsupportedMediaType
+            | Self::QueueFull
+            | Self::HeadTooLarge => true,
+            Self::Unauthenticated
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::RequestTimeout
+            | Self::IllegalState
+            | Self::CalendarInUse
+            | Self::BackfillUnderWay
+            | Self::NoBackfill
+            | Self::NoSuchTick
+            | Self::CannotTrigger
+            | Self::Unreadable
+            | Self::VersionConflict
+            | Self::TooMany
+            | Self::Overloaded
+            | Self::Internal
+            | Self::LeadershipLost
+            | Self::NotLeader
+            | Self::Unavailable
+            | Self::OutcomeUnknown
+            | Self::StoreFull => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

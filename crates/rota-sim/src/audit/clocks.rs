@@ -53,7 +53,7 @@ struct Setting {
     /// The same, where without that time it was no jump. Or it was set when its process had just started, which may
     /// not have looked at it before.
     may_be_a_step: bool,
-    /// What a node believes that did not look at its clock between the setting before and this one.
+    /// What a node believes that did not see the settings before this one, because it had not looked or was stopped.
     together_ms: Option<i64>,
 }
 
@@ -127,9 +127,9 @@ impl Clocks {
             is_one_step.then(|| if is_jump { seen.believed_at(now_us) } else { skew_ms });
         // A node that stopped goes on from what it believed then, whatever its clock was set to in between.
         let is_stopped = matches!(during, SetWhile::Paused | SetWhile::Suspended);
-        let went_on_ms = (is_stopped && skew_ms - *at_stop_ms > jump_ms).then_some(*at_stop_ms);
-        let still_ms = last.together_ms.filter(|_| is_small).map(|together| together + step_ms);
-        let together_ms = together_ms.max(went_on_ms).max(still_ms);
+        let from_stop_ms = (is_stopped && skew_ms - *at_stop_ms > jump_ms).then_some(*at_stop_ms);
+        let kept_ms = last.together_ms.filter(|_| is_small).map(|together| together + step_ms);
+        let together_ms = together_ms.max(from_stop_ms).max(kept_ms);
         if settings.len() == SETTINGS {
             settings.remove(0);
         }

@@ -77,7 +77,7 @@ impl Failed {
         if named.is_one {
             return Err(failure);
         }
-        // Without a server or the right token.
+        // Without a server or the right token, every other task would fail as well.
         if matches!(failure.exit, Exit::Unavailable | Exit::Denied) {
             return Err(named_by(failure, id));
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Change, Entry, Machine, Mutation, Refusal, Reply, ScheduleIndex, Schedules};
+use super::{
+    Change, Entry, Machine, Mutation, Refusal, Reply, ScheduleIndex, Schedules,
+    commands::may_be_repeat,
+};
 use crate::{CalendarRecord, Name};
 
 impl Schedules {
@@ -37,8 +40,7 @@ impl Machine {
             found.calendar == record.calendar && found.description == record.description
         });
         if let Some(wanted) = if_version.filter(|wanted| *wanted != version) {
-            // A client that got no answer says the same again.
-            if wanted > 0 && version == wanted + 1 && is_same {
+            if is_same && may_be_repeat(wanted, version) {
                 return Ok(Reply::Schedule { version, change: Change::None });
             }
             return Err(Refusal::ScheduleVersion { wanted, version });

@@ -9,15 +9,20 @@ use crate::{
     Name, Outcome, Pause, PauseEvent, ScheduleRecord, ScheduleState, SkipReason, WallTime,
 };
 
+/// Whether a put of the version `wanted` may have made `version`: a client that got no answer sends the same again.
+/// Something that must not exist yet, version 0, is never a repeat.
+pub(super) fn may_be_repeat(wanted: u32, version: u32) -> bool {
+    wanted > 0 && wanted.checked_add(1) == Some(version)
+}
+
 impl Machine {
     pub(in crate::machine) fn put_schedule(&mut self, put: PutSchedule) -> Result<Reply, Refusal> {
         let PutSchedule { mut record, if_version } = put;
         let found = self.schedules.find(&record.name);
         let version = found.map_or(0, |index| self.schedules.at(index).version);
         if let Some(wanted) = if_version.filter(|wanted| *wanted != version) {
-            // A client that got no answer says the same again.
             let said = found.map(|index| self.schedules.at(index).fingerprints);
-            if wanted > 0 && version == wanted + 1 && said == Some(record.fingerprints) {
+            if said == Some(record.fingerprints) && may_be_repeat(wanted, version) {
                 return Ok(Reply::Schedule { version, change: Change::None });
             }
             return Err(Refusal::ScheduleVersion { wanted, version });
